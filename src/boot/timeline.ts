@@ -80,7 +80,6 @@ export class Timeline {
   stop(mac: string, facts: Facts, problem: Explanation): void {
     const nowMs = this.#options.clock.monotonicMs();
     const boot = this.#boots.get(mac) ?? this.#begin(mac, 'power-on', nowMs);
-    boot.lastMs = nowMs;
     boot.stopped = true;
     boot.cancelWatch?.();
     const told = { after: boot.stage, ...facts };
