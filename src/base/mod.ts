@@ -7,3 +7,4 @@ export * from './log.ts';
 export * from './net-address.ts';
 export * from './serial.ts';
 export * from './text.ts';
+export * from './yaml.ts';

@@ -38,7 +38,6 @@ type Boot = {
   readonly mac: string;
   stage: Stage;
   lastMs: number;
-  stopped: boolean;
   readonly seen: Map<string, number>;
   cancelWatch: Cancel | undefined;
 };
@@ -71,7 +70,6 @@ export class Timeline {
     if (boot === undefined || startsAnew(boot, stage, nowMs)) boot = this.#begin(mac, stage, nowMs);
     boot.lastMs = nowMs;
     if (stageIndex(stage) > stageIndex(boot.stage)) boot.stage = stage;
-    boot.stopped = false;
     if (isNews(boot, stage, facts)) this.#emit(boot, stage, facts);
     this.#watch(boot);
   }
@@ -80,7 +78,6 @@ export class Timeline {
   stop(mac: string, facts: Facts, problem: Explanation): void {
     const nowMs = this.#options.clock.monotonicMs();
     const boot = this.#boots.get(mac) ?? this.#begin(mac, 'power-on', nowMs);
-    boot.stopped = true;
     boot.cancelWatch?.();
     const told = { after: boot.stage, ...facts };
     if (isNews(boot, 'stopped', told)) this.#emit(boot, 'stopped', told, problem);
@@ -124,7 +121,6 @@ export class Timeline {
       mac,
       stage,
       lastMs: nowMs,
-      stopped: false,
       seen: new Map(),
       cancelWatch: undefined,
     };

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { UserError } from '#base/mod.ts';
+import { parseConfig } from './config.ts';
+
+test('an empty file is a whole configuration: proxyDHCP is nobody’s harm', () => {
+  const config = parseConfig('', 'polyboot.yaml');
+  assert.equal(config.http.port, 8080);
+  assert.equal(config.iscsi.port, 3260);
+  assert.deepEqual(config.networks, []);
+});
+
+test('pools, durations and sizes in the spelling of people', () => {
+  const config = parseConfig(
+    `
+networks:
+  - interface: br0
+    dhcp: server
+    pool: 10.77.0.100-200
+    lease: 12h
+iscsi: { maxTransfer: 4M }
+`,
+    'polyboot.yaml',
+  );
+  const network = config.networks[0];
+  assert.deepEqual(network?.pool, { first: '10.77.0.100', last: '10.77.0.200' });
+  assert.equal(network?.lease, 43_200);
+  assert.equal(config.iscsi.maxTransfer, 4 * 1024 * 1024);
+});
+
+test('every fault is named at once, with its line', () => {
+  const text = `http:
+  port: 99999
+networks:
+  - interface: br0
+    dhcp: server
+    router: 10.0.0
+  - interface: eth1
+    dhpc: proxy
+    reservations:
+      - mac: zz
+        address: 10.0.0.1
+`;
+  assert.throws(
+    () => parseConfig(text, 'polyboot.yaml'),
+    (e) => {
+      assert.ok(e instanceof UserError);
+      assert.match(e.message, /polyboot\.yaml:2: http\.port/);
+      assert.match(e.message, /polyboot\.yaml:6: networks\[0\]\.router: an IPv4 address/);
+      assert.match(e.message, /polyboot\.yaml:8: networks\[1\]\.dhpc: there is no such setting/);
+      assert.match(e.message, /polyboot\.yaml:10: networks\[1\]\.reservations\[0\]\.mac: a MAC/);
+      return true;
+    },
+  );
+});
+
+test('a DHCP server without a pool is told so', () => {
+  assert.throws(
+    () => parseConfig('networks: [{ interface: br0, dhcp: server }]', 'c.yaml'),
+    /c\.yaml:1: networks\[0\]\.pool|networks\[0\]: .*pool/,
+  );
+});
+
+test('broken YAML, an alias bomb and a huge file are refused, not executed', () => {
+  assert.throws(() => parseConfig('a: [1, 2', 'c.yaml'), /c\.yaml:1:/);
+  assert.throws(() => parseConfig('#'.repeat(2 ** 21), 'c.yaml'), /larger than 1 MiB/);
+  let bomb = 'a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n';
+  for (let i = 1; i < 9; i++)
+    bomb += `a${i}: &a${i} [${Array(10)
+      .fill(`*a${i - 1}`)
+      .join(',')}]\n`;
+  assert.throws(() => parseConfig(bomb, 'c.yaml'), { name: 'UserError' });
+});

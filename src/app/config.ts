@@ -1,0 +1,124 @@
+import { formatIpv4, normalizeMac, parseIpv4, parseSize, readYaml } from '#base/mod.ts';
+import { z } from 'zod';
+
+const ipv4 = z.string().refine((t) => parseIpv4(t) !== undefined, {
+  error: 'an IPv4 address such as 10.0.0.1 is needed',
+});
+
+const port = z.number().int().min(1).max(65_535);
+
+/** "90s", "30m", "12h", "7d", or seconds. */
+const duration = z
+  .union([z.number().int().positive(), z.string().regex(/^\d+\s*[smhd]$/)], {
+    error: 'a duration such as 90s, 30m, 12h or 7d is needed',
+  })
+  .transform((v) => {
+    if (typeof v === 'number') return v;
+    const unit = { s: 1, m: 60, h: 3_600, d: 86_400 }[v.at(-1) ?? 's'] ?? 1;
+    return Number.parseInt(v, 10) * unit;
+  });
+
+/** "10.0.0.100-10.0.0.200" or "10.0.0.100-200". */
+const pool = z.string().transform((text, context) => {
+  const [from = '', to = ''] = text.split('-').map((t) => t.trim());
+  const first = parseIpv4(from);
+  const whole = /^\d{1,3}$/.test(to) ? from.replace(/\d+$/, to) : to;
+  const last = parseIpv4(whole);
+  if (first === undefined || last === undefined || last < first) {
+    context.addIssue('a range such as 10.0.0.100-10.0.0.200 is needed, lowest first');
+    return z.NEVER;
+  }
+  return { first: formatIpv4(first), last: formatIpv4(last) };
+});
+
+const network = z
+  .strictObject({
+    interface: z.string().min(1).max(15),
+    dhcp: z.enum(['server', 'proxy', 'off']).default('proxy'),
+    address: ipv4.optional(),
+    pool: pool.optional(),
+    router: ipv4.optional(),
+    dns: z.array(ipv4).max(8).default([]),
+    ntp: z.array(ipv4).max(8).default([]),
+    domain: z.string().max(253).optional(),
+    lease: duration.default(43_200),
+    routerAdvertisement: z.boolean().default(true),
+    replyDelayMs: z.number().int().min(0).max(10_000).default(0),
+    /** Hosts that are no machines of ours: printers, access points. */
+    reservations: z
+      .array(
+        z.strictObject({
+          mac: z.string().transform((t, context) => {
+            const mac = normalizeMac(t);
+            if (mac !== undefined) return mac;
+            context.addIssue('a MAC address such as 52:54:00:12:34:56 is needed');
+            return z.NEVER;
+          }),
+          address: ipv4,
+          hostName: z.string().max(63).optional(),
+        }),
+      )
+      .default([]),
+    /** Both override a refusal that protects the house network. */
+    allowOtherDhcpServer: z.boolean().default(false),
+    allowDefaultRoute: z.boolean().default(false),
+  })
+  .check((context) => {
+    const n = context.value;
+    if (n.dhcp === 'server' && n.pool === undefined) {
+      context.issues.push({
+        code: 'custom',
+        input: n,
+        path: ['pool'],
+        message: 'a DHCP server needs a pool, such as 10.0.0.100-10.0.0.200',
+      });
+    }
+  });
+
+const settings = z.strictObject({
+  state: z.string().min(1).optional(),
+  images: z.string().min(1).optional(),
+  files: z.string().min(1).optional(),
+  networks: z.array(network).max(64).default([]),
+  loaders: z.array(z.string()).max(16).default(['/usr/lib/ipxe']),
+  tftp: z
+    .strictObject({ port: port.default(69), singlePort: z.boolean().default(false) })
+    .prefault({}),
+  http: z.strictObject({ port: port.default(8080) }).prefault({}),
+  iscsi: z
+    .strictObject({
+      port: port.default(3260),
+      maxTransfer: z
+        .union([z.number(), z.string()])
+        .transform((v) => (typeof v === 'number' ? v : (parseSize(v) ?? 0)))
+        .pipe(
+          z
+            .number()
+            .int()
+            .min(65_536, 'at least 64K')
+            .max(16 * 1024 * 1024, 'at most 16M'),
+        )
+        .default(1024 * 1024),
+    })
+    .prefault({}),
+  admin: z
+    .strictObject({
+      socket: z.string().min(1).max(100).optional(),
+      listen: z.string().optional(),
+      tokenFile: z.string().optional(),
+    })
+    .prefault({}),
+  log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
+});
+
+/** The settings of one boot server, as written in `polyboot.yaml`, with every default filled in. */
+export type Config = z.output<typeof settings>;
+/** One boot network of a server. */
+export type NetworkConfig = Config['networks'][number];
+
+/**
+ * Parses the text of a configuration file. Throws a `UserError` that names every fault with its line.
+ */
+export function parseConfig(text: string, file: string): Config {
+  return readYaml(settings, text, file);
+}
