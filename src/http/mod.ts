@@ -1,0 +1,3 @@
+/** The boot listener's door. */
+export * from './types.ts';
+export { LIMITS } from './limits.ts';

@@ -1,0 +1,2 @@
+/** The door of script building and loader facts. */
+export * from './types.ts';
