@@ -1,4 +1,11 @@
+export * from './conflicts.ts';
+export * from './holds.ts';
 export * from './limits.ts';
+export type { MachineBatch, MachineEvent } from './machine-book.ts';
+export * from './machine-index.ts';
+export * from './memory-repository.ts';
 export * from './names.ts';
 export * from './repository.ts';
 export * from './schema.ts';
+export * from './service.ts';
+export * from './validate.ts';

@@ -1,0 +1,48 @@
+import { machineUnknown } from './conflicts.ts';
+import { MachineIndex } from './machine-index.ts';
+import type { MachineRepository } from './repository.ts';
+import type { Machine } from './schema.ts';
+
+/** Machines in memory, for tests and for runs that keep nothing. */
+export class MemoryMachineRepository implements MachineRepository {
+  #index = new MachineIndex();
+  #inside = false;
+
+  list(): readonly Machine[] {
+    return this.#index.list();
+  }
+
+  get(id: string): Machine | undefined {
+    return this.#index.get(id);
+  }
+
+  insert(machine: Machine): void {
+    this.#index.check(machine);
+    this.#index.put(structuredClone(machine));
+  }
+
+  update(machine: Machine): void {
+    if (this.#index.get(machine.id) === undefined) throw machineUnknown(machine.name);
+    this.#index.check(machine);
+    this.#index.put(structuredClone(machine));
+  }
+
+  remove(id: string): void {
+    if (this.#index.get(id) === undefined) throw machineUnknown(id);
+    this.#index.drop(id);
+  }
+
+  transaction<T>(work: () => T): T {
+    if (this.#inside) return work();
+    const before = this.#index.list();
+    this.#inside = true;
+    try {
+      return work();
+    } catch (e) {
+      this.#index = new MachineIndex(before);
+      throw e;
+    } finally {
+      this.#inside = false;
+    }
+  }
+}
