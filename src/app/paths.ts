@@ -1,0 +1,45 @@
+import { join } from 'node:path';
+import type { Config } from './config.ts';
+
+/** Where one server keeps its things. All absolute. */
+export type Paths = {
+  readonly state: string;
+  readonly database: string;
+  readonly leases: string;
+  readonly images: string;
+  /** Kernels, initrds and whatever else a boot plan names. */
+  readonly files: string;
+  /** Downloaded and prepared parts of image builds; may be deleted at any time. */
+  readonly cache: string;
+  readonly socket: string;
+};
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What decides the folders: the settings, else the user's own place, else the system's for root. */
+export function pathsOf(config: Config, env: Environment, isRoot: boolean): Paths {
+  const home = env['HOME'] ?? '/';
+  const data = env['XDG_DATA_HOME'] ?? join(home, '.local/share');
+  const state = config.state ?? (isRoot ? '/var/lib/polyboot' : join(data, 'polyboot'));
+  return {
+    state,
+    database: join(state, 'polyboot.db'),
+    leases: join(state, 'leases.journal'),
+    images: config.images ?? join(state, 'images'),
+    files: config.files ?? join(state, 'files'),
+    cache: join(env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'polyboot'),
+    socket: config.admin.socket ?? defaultSocket(env, isRoot),
+  };
+}
+
+/** The admin socket that the commands use when nothing else is said. */
+export function defaultSocket(env: Environment, isRoot: boolean): string {
+  const named = env['POLYBOOT_SOCKET'];
+  if (named !== undefined && named !== '') return named;
+  const runtime = env['XDG_RUNTIME_DIR'];
+  if (isRoot || runtime === undefined) return '/run/polyboot/admin.sock';
+  return join(runtime, 'polyboot/admin.sock');
+}
+
+/** Configuration files that are looked for when none is named, first one wins. */
+export const CONFIG_PLACES = ['polyboot.yaml', '/etc/polyboot/polyboot.yaml', '/etc/polyboot.yaml'];
