@@ -6,7 +6,6 @@ import type { Machine } from './schema.ts';
 /** Machines in memory, for tests and for runs that keep nothing. */
 export class MemoryMachineRepository implements MachineRepository {
   #index = new MachineIndex();
-  #inside = false;
 
   list(): readonly Machine[] {
     return this.#index.list();
@@ -33,16 +32,12 @@ export class MemoryMachineRepository implements MachineRepository {
   }
 
   transaction<T>(work: () => T): T {
-    if (this.#inside) return work();
     const before = this.#index.list();
-    this.#inside = true;
     try {
       return work();
     } catch (e) {
       this.#index = new MachineIndex(before);
       throw e;
-    } finally {
-      this.#inside = false;
     }
   }
 }
