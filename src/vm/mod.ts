@@ -1,0 +1,11 @@
+export * from './accel.ts';
+export { parseIscsiUrl, qemuArguments, shellQuoted, type RunPaths } from './arguments.ts';
+export * from './firmware.ts';
+export { findProgram } from './host.ts';
+export * from './keyboard.ts';
+export { VirtualMachine, type Ending, type MachineMemory, type MachineOptions } from './machine.ts';
+export { QmpClient, QmpError } from './qmp.ts';
+export type { QmpEvent } from './qmp-messages.ts';
+export * from './screen.ts';
+export { SerialConsole, type SerialLine } from './serial.ts';
+export * from './spec.ts';
