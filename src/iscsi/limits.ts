@@ -1,0 +1,69 @@
+/**
+ * Every bound of the iSCSI target. All memory that a peer can make us hold follows from these.
+ *
+ * One connection at rest holds its task pool and nothing else. At work it holds at most
+ * OUTPUT_BYTES_MAX of unsent output, COLD_WRITE_BYTES_MAX plus one receive buffer of writes that the
+ * device has not answered, COLD_READ_RUNS_MAX chunks being filled, and one data segment when data
+ * digests are on: about 10 MiB in the worst case.
+ */
+
+/** Data that a peer may send before login: RFC 7143 §13.12, the default before it is negotiated. */
+export const LOGIN_SEGMENT_BYTES_MAX = 8192;
+/** All text of one negotiation sequence, over its C-bit continuations. 64 KiB = 8 full PDUs. */
+export const TEXT_BYTES_MAX = 64 * 1024;
+/** Keys in one negotiation sequence: RFC 7143 §13 knows 27; the rest are somebody's extensions. */
+export const TEXT_KEYS_MAX = 128;
+/** A key-value pair (RFC 7143 §6.1): key 63 bytes, value 8192. */
+export const KEY_BYTES_MAX = 63;
+export const VALUE_BYTES_MAX = 8192;
+/** An iSCSI name (RFC 7143 §4.2.7.2). */
+export const NAME_BYTES_MAX = 223;
+/** Login requests of one login; a real one takes 2 to 5. */
+export const LOGIN_ROUNDS_MAX = 32;
+/** From accept to full feature phase. */
+export const LOGIN_DEADLINE_MS = 10_000;
+/** Connections of one address that have not logged in: a hall behind NAT powers on, 64 at a time. */
+export const HALF_OPEN_PER_ADDRESS_MAX = 64;
+/** The same over all addresses; each holds a socket and about 20 KiB. */
+export const HALF_OPEN_MAX = 1024;
+/** Logged-in connections of one server. */
+export const CONNECTIONS_MAX = 4096;
+
+/** What we declare as MaxRecvDataSegmentLength: data is consumed as it arrives, so large is free. */
+export const RECEIVE_SEGMENT_BYTES_MAX = 1024 * 1024;
+/** What we offer; the results are minima, and the data needs no memory of ours (1.45× at 1 MiB). */
+export const MAX_BURST_BYTES = 4 * 1024 * 1024;
+export const FIRST_BURST_BYTES = 1024 * 1024;
+export const OUTSTANDING_R2T_MAX = 8;
+
+/** The largest data segment we send: a segment and its header fit one output chunk. */
+export const SEND_SEGMENT_BYTES_MAX = 256 * 1024;
+/** One output buffer: a full segment, 48 bytes of header, digests, and room for small answers. */
+export const CHUNK_BYTES = SEND_SEGMENT_BYTES_MAX + 4096;
+/** Unsent output of one connection; beyond it reads wait, and so does the receiver. */
+export const OUTPUT_BYTES_MAX = 2 * 1024 * 1024;
+/** Free output buffers kept by one worker: 64 × 260 KiB = 16 MiB. */
+export const FREE_CHUNKS_MAX = 64;
+/** The receive buffer shared by all connections of one worker. */
+export const RECEIVE_BUFFER_BYTES = 512 * 1024;
+
+/** CmdSN window of a session: open-iscsi uses 128 by default, Windows 255. */
+export const COMMAND_WINDOW = 256;
+/** Immediate commands in progress beside the window. */
+export const IMMEDIATE_COMMANDS_MAX = 32;
+/** Ping data we keep to echo: as much as one segment of ours can carry. */
+export const PING_BYTES_MAX = SEND_SEGMENT_BYTES_MAX;
+/** Written bytes of one connection that the device has not answered; beyond it reading pauses. */
+export const COLD_WRITE_BYTES_MAX = 4 * 1024 * 1024;
+/** Chunks of one connection that cold reads are filling: 8 × 260 KiB. */
+export const COLD_READ_RUNS_MAX = 8;
+/** Reads of one command that the thread pool works on at a time. */
+export const COLD_RUNS_PER_TASK_MAX = 4;
+
+/** A silent connection is pinged after this, and closed when the answer takes as long again. */
+export const PING_AFTER_MS = 15_000;
+export const PING_TIMEOUT_MS = 15_000;
+/** How long a logout that we asked for may take before the connection is cut (stop: < 2 s). */
+export const LOGOUT_GRACE_MS = 1_000;
+/** The beat at which deadlines are looked at. */
+export const SWEEP_MS = 1_000;
