@@ -1,3 +1,4 @@
+import { invariant } from '#base/mod.ts';
 import { machineUnknown } from './conflicts.ts';
 import { MachineIndex } from './machine-index.ts';
 import type { MachineRepository } from './repository.ts';
@@ -8,14 +9,15 @@ export class MemoryMachineRepository implements MachineRepository {
   #index = new MachineIndex();
 
   list(): readonly Machine[] {
-    return this.#index.list();
+    return structuredClone(this.#index.list());
   }
 
   get(id: string): Machine | undefined {
-    return this.#index.get(id);
+    return structuredClone(this.#index.get(id));
   }
 
   insert(machine: Machine): void {
+    invariant(this.#index.get(machine.id) === undefined, `machine id ${machine.id} is taken`);
     this.#index.check(machine);
     this.#index.put(structuredClone(machine));
   }

@@ -82,7 +82,7 @@ export class SqliteEventLog<Stage extends string = string> implements EventLog<S
   tail(limit: number): EventRecord<Stage>[] {
     const query = this.#query.selectFrom('events').selectAll().orderBy('id', 'desc').limit(limit);
     const saved = this.#db.all(query).map((row) => this.#event(row));
-    return [...saved.reverse(), ...this.#unsaved].slice(-limit);
+    return [...saved.toReversed(), ...this.#unsaved].slice(-limit);
   }
 
   lastId(): number {

@@ -33,6 +33,7 @@ export function openStore(
   try {
     // EXCLUSIVE: the index in memory (machines) is right only while nobody else writes the file.
     db.pragma('locking_mode = EXCLUSIVE');
+    checkOurs(db);
     db.pragma('journal_mode = WAL');
     db.pragma(`synchronous = ${synchronous}`);
     db.pragma('trusted_schema = OFF');
@@ -69,11 +70,14 @@ function createPrivate(path: string): void {
   }
 }
 
-function checkWhole(db: Database): void {
-  const id = db.pragma('application_id');
-  const fresh = db.pragma('user_version') === 0 && db.pragma('page_count') === 0;
-  if (id !== APPLICATION_ID && !fresh)
+// Before anything is written: another program's file stays byte for byte as it is.
+function checkOurs(db: Database): void {
+  const fresh = db.pragma('application_id') === 0 && db.pragma('schema_version') === 0;
+  if (!fresh && db.pragma('application_id') !== APPLICATION_ID)
     throw storeCorrupt(db.path, 'it is an SQLite file of another program');
+}
+
+function checkWhole(db: Database): void {
   const verdict = db.pragma('quick_check(1)');
   if (verdict !== 'ok') throw storeCorrupt(db.path, String(verdict));
 }
