@@ -40,7 +40,10 @@ export class DriveTable {
    * Makes `desired` true. `restarting` names a machine that is starting again: what it had is taken
    * away even though its old sessions look alive. Resolves when done, to what could not be served.
    */
-  async sync(desired: readonly DriveExport[], restarting?: string): Promise<DriveProblem[]> {
+  async sync(
+    desired: readonly DriveExport[],
+    restarting?: string,
+  ): Promise<readonly DriveProblem[]> {
     this.#desired = desired;
     await this.#inTurn(() => this.#reconcile(restarting));
     return [...this.#problems.values()];

@@ -28,7 +28,17 @@ export class AddressBook {
    * from, while a lease may have been given up.
    */
   macOf(address: string): string | undefined {
-    const plain = address.replace(/^::ffff:/, '');
+    const plain = plainAddress(address);
     return this.#neighbour(plain) ?? this.#macs.get(plain);
   }
+
+  /** Only what the kernel saw on the wire: good enough to hand out a secret. */
+  neighbourOf(address: string): string | undefined {
+    return this.#neighbour(plainAddress(address));
+  }
+}
+
+/** `::ffff:10.0.0.1` (IPv4 on a dual-stack socket) → `10.0.0.1`. */
+export function plainAddress(address: string): string {
+  return address.replace(/^::ffff:/, '');
 }

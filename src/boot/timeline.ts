@@ -88,6 +88,11 @@ export class Timeline {
     return this.#boots.get(mac)?.stage;
   }
 
+  /** The id of the current boot of `mac`. */
+  bootOf(mac: string): string | undefined {
+    return this.#boots.get(mac)?.id;
+  }
+
   /** Events after number `id`, oldest first. */
   after(id: number, limit = 1000): TimelineEvent[] {
     return this.#options.log.after(id, limit);
