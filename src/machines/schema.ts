@@ -36,7 +36,7 @@ export const machineNameSchema = z
 /** As an image is called in the library; checked for being there when a drive is attached. */
 export const imageNameSchema = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'is no image name (A-Z a-z 0-9 . _ -)')
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'is no image name (a-z 0-9 . _ -, at most 64)')
   .describe('name of an image in the library');
 
 /** Any usual spelling in, `aa:bb:cc:dd:ee:ff` out; never a group address (IEEE 802). */
