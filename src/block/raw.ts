@@ -148,7 +148,7 @@ export class RawDevice implements BlockDevice {
     if (this.#refusedWrite(offsetBytes, lengthBytes, done)) return;
     this.#underWay += 1;
     punchHoleAsync(this.#fd, offsetBytes, lengthBytes, (e) => {
-      if (e?.code === 'EOPNOTSUPP') {
+      if (e !== null && unsupported(e.code)) {
         this.#underWay -= 1;
         this.writeZeroes(offsetBytes, lengthBytes, done);
       } else {
@@ -162,7 +162,7 @@ export class RawDevice implements BlockDevice {
     this.#underWay += 1;
     zeroRangeAsync(this.#fd, offsetBytes, lengthBytes, (e) => {
       if (e === null) this.#leave(done, null);
-      else if (e.code === 'EOPNOTSUPP') this.#writeZeroPieces(offsetBytes, lengthBytes, done);
+      else if (unsupported(e.code)) this.#writeZeroPieces(offsetBytes, lengthBytes, done);
       else this.#leave(done, blockErrorOf(e, 'write', offsetBytes));
     });
   }
@@ -310,4 +310,9 @@ export class RawDevice implements BlockDevice {
 
 function readOnlyError(offsetBytes: number): BlockError {
   return new BlockError('read-only', 'the disk is read-only', offsetBytes);
+}
+
+/** Linux has one number for both names; which one the runtime shows is not fixed. */
+function unsupported(code: string): boolean {
+  return code === 'EOPNOTSUPP' || code === 'ENOTSUP';
 }

@@ -1,0 +1,41 @@
+import type { BlockDevice } from '#block/mod.ts';
+import type { Nexus } from './command.ts';
+import type { PersistentState } from './reservation.ts';
+
+/** Who a logical unit says it is (INQUIRY, VPD 80h and 83h). */
+export type UnitIdentity = {
+  /** T10 vendor identification, up to 8 characters. */
+  readonly vendor: string;
+  /** Up to 16 characters. */
+  readonly product: string;
+  /** Up to 4 characters. */
+  readonly revision: string;
+  /** Unit serial number, printable ASCII, up to 36 characters; the same for ever. */
+  readonly serial: string;
+  /** NAA designator as 16 or 32 hex digits; the first digit is the NAA format (3 = locally assigned). */
+  readonly naa: string;
+};
+
+/**
+ * Where persistent reservations with APTPL are kept. A unit without one refuses APTPL.
+ * `save` is answered when the state (null: nothing to keep) is on stable media.
+ */
+export interface ReservationStore {
+  readonly initial: PersistentState | null;
+  save(state: PersistentState | null, done: (error: Error | null) => void): void;
+}
+
+/** What a logical unit is made of. */
+export type UnitOptions = {
+  readonly device: BlockDevice;
+  readonly identity: UnitIdentity;
+  /** `cdrom` shows MMC commands and is read-only; its device has blocks of 2048 bytes. */
+  readonly kind?: 'disk' | 'cdrom';
+  /** The medium can be ejected and loaded; always so for `cdrom`. */
+  readonly removable?: boolean;
+  /** `writethrough`: every write is on stable media before GOOD. */
+  readonly cache?: 'writeback' | 'writethrough';
+  readonly reservations?: ReservationStore;
+  /** Ends the commands of a nexus on this unit: PREEMPT AND ABORT needs the transport for it. */
+  readonly abortTasks?: (nexus: Nexus) => void;
+};

@@ -1,0 +1,111 @@
+import type { BlockDevice } from '#block/mod.ts';
+import { GATHER_BYTES_MAX, Phase } from './command.ts';
+import type { Nexus, ScsiCommand } from './command.ts';
+import { ScsiError, Status } from './sense.ts';
+import type { CommandRow } from './table.ts';
+import type { LogicalUnit } from './unit.ts';
+
+/** What a command may see of the target it came in by: never more than its initiator may use. */
+export interface UnitHost {
+  /** The target's iSCSI name; null where the transport has none. */
+  readonly targetName: string | null;
+  /** LUNs in ascending order. */
+  readonly luns: readonly number[];
+  /** The unit of a LUN. */
+  unitAt(lun: number): LogicalUnit | undefined;
+}
+
+/**
+ * One command on the way through its row: what the handlers of `spc/`, `sbc/` and `mmc/` get. Made
+ * for every command that is not a plain READ or WRITE of a healthy unit.
+ */
+export class Task {
+  readonly unit: LogicalUnit;
+  readonly command: ScsiCommand;
+  readonly row: CommandRow;
+  readonly nexus: Nexus;
+  /** The target the command came in by. */
+  readonly host: UnitHost;
+  /** Decoded by the row's LBA rule; checked to be within the medium. */
+  lba = 0;
+  blocks = 0;
+  /** What a handler carries from `begin` to `finish`. */
+  carried: unknown = null;
+
+  constructor(
+    unit: LogicalUnit,
+    command: ScsiCommand,
+    row: CommandRow,
+    nexus: Nexus,
+    host: UnitHost,
+  ) {
+    this.unit = unit;
+    this.host = host;
+    this.command = command;
+    this.row = row;
+    this.nexus = nexus;
+  }
+
+  get cdb(): Uint8Array {
+    return this.command.cdb;
+  }
+
+  get offsetBytes(): number {
+    return this.lba * this.unit.blockBytes;
+  }
+
+  get lengthBytes(): number {
+    return this.blocks * this.unit.blockBytes;
+  }
+
+  /** Ends without data. */
+  good(status: number = Status.GOOD): void {
+    this.command.phase = Phase.DONE;
+    this.command.status = status;
+  }
+
+  /** Ends with data for the initiator, cut to its allocation length (SPC-4 §4.3.5.6). */
+  reply(data: Uint8Array, allocationBytes: number): void {
+    this.good();
+    this.command.dataIn = data.length > allocationBytes ? data.subarray(0, allocationBytes) : data;
+    this.command.transferBytes = this.command.dataIn.length;
+  }
+
+  /** The blocks of the LBA rule go to the initiator. */
+  sendBlocks(device: BlockDevice = this.unit.reader): void {
+    if (this.blocks === 0) return this.good();
+    return this.#move(Phase.READ, device);
+  }
+
+  /** The blocks of the LBA rule come from the initiator, into the unit's device or another. */
+  receiveBlocks(device: BlockDevice = this.unit.writer): void {
+    if (this.blocks === 0) return this.good();
+    return this.#move(Phase.WRITE, device);
+  }
+
+  /** `lengthBytes` come from the initiator into memory; `parameters` then has them. */
+  gather(lengthBytes: number, fieldByte: number): void {
+    if (lengthBytes > GATHER_BYTES_MAX) throw ScsiError.invalidField(fieldByte);
+    this.command.phase = Phase.GATHER;
+    this.command.transferBytes = lengthBytes;
+  }
+
+  /** What was gathered. */
+  get parameters(): Uint8Array {
+    const { dataOut, transferBytes } = this.command;
+    return dataOut === null ? new Uint8Array() : dataOut.subarray(0, transferBytes);
+  }
+
+  /** No data; `finish` does the work. */
+  wait(): void {
+    this.command.phase = Phase.WAIT;
+  }
+
+  #move(phase: Phase, device: BlockDevice): void {
+    const { command } = this;
+    command.phase = phase;
+    command.device = device;
+    command.extentOffsetBytes = this.offsetBytes;
+    command.transferBytes = this.lengthBytes;
+  }
+}

@@ -1,0 +1,167 @@
+import { invariant } from '#base/mod.ts';
+import { u32, u8 } from './bytes.ts';
+import { Phase } from './command.ts';
+import type { Nexus, ScsiCommand, ScsiTarget } from './command.ts';
+import { LUNS_MAX, REPORT_LUNS_LUN } from './lun.ts';
+import { ScsiError, Sense, encodeSense } from './sense.ts';
+import type { SenseCode } from './sense.ts';
+import { absentInquiry } from './spc/inquiry.ts';
+import { reportLunsData } from './spc/report-luns.ts';
+import type { UnitHost } from './task.ts';
+import type { LogicalUnit } from './unit.ts';
+
+const REQUEST_SENSE = 0x03;
+const INQUIRY = 0x12;
+const REPORT_LUNS = 0xa0;
+
+/** Initiator ports we remember to tell "the nexus was lost" from "power on": some 100 bytes each. */
+const SEEN_PORTS_MAX = 1024;
+
+/** What a `LogicalUnitSet` is told at birth. */
+export type UnitSetOptions = {
+  /** The iSCSI target name, for VPD 83h. */
+  readonly targetName?: string;
+};
+
+/** The logical units of one target, as one initiator may use them. */
+export class LogicalUnitSet implements ScsiTarget, UnitHost {
+  readonly targetName: string | null;
+  readonly #units: (LogicalUnit | undefined)[] = [];
+  readonly #nexuses = new Set<Nexus>();
+  readonly #seenPorts = new Set<string>();
+
+  constructor(options: UnitSetOptions = {}) {
+    this.targetName = options.targetName ?? null;
+  }
+
+  get luns(): readonly number[] {
+    return [...this.#units.keys()].filter((lun) => this.#units[lun] !== undefined);
+  }
+
+  unitAt(lun: number): LogicalUnit | undefined {
+    return this.#units[lun];
+  }
+
+  /** Puts a unit at a free LUN below 256; initiators learn of it by unit attention. */
+  add(lun: number, unit: LogicalUnit): void {
+    invariant(lun >= 0 && lun < LUNS_MAX && this.#units[lun] === undefined, 'a free LUN');
+    this.#inventoryChanged();
+    this.#units[lun] = unit;
+    for (const nexus of this.#nexuses) unit.nexusAdded(nexus, Sense.POWER_ON_OR_RESET);
+  }
+
+  /** Takes a unit away. The transport must have ended its commands. */
+  remove(lun: number): void {
+    const unit = this.#units[lun];
+    if (unit === undefined) return;
+    this.#units[lun] = undefined;
+    for (const nexus of this.#nexuses) unit.nexusRemoved(nexus);
+    this.#inventoryChanged();
+  }
+
+  begin(command: ScsiCommand): void {
+    const unit = this.#units[command.lun];
+    if (unit === undefined) this.#beginAbsent(command);
+    else if (!unit.beginFast(command)) unit.begin(command, this);
+  }
+
+  finish(command: ScsiCommand, done: (command: ScsiCommand) => void): void {
+    const unit = this.#units[command.lun];
+    if (unit === undefined) {
+      end(command, ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED));
+      done(command);
+    } else {
+      unit.finish(command, done);
+    }
+  }
+
+  fail(command: ScsiCommand, error: unknown): void {
+    const unit = this.#units[command.lun];
+    if (unit === undefined) end(command, ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED));
+    else unit.fail(command, error);
+  }
+
+  nexusAdded(nexus: Nexus): void {
+    this.#nexuses.add(nexus);
+    const attention = this.#arrival(nexus);
+    for (const unit of this.#units) unit?.nexusAdded(nexus, attention);
+  }
+
+  nexusRemoved(nexus: Nexus): void {
+    this.#nexuses.delete(nexus);
+    for (const unit of this.#units) unit?.nexusRemoved(nexus);
+  }
+
+  logicalUnitReset(lun: number): boolean {
+    const unit = this.#units[lun];
+    unit?.reset();
+    return unit !== undefined;
+  }
+
+  targetReset(): void {
+    for (const unit of this.#units) unit?.reset();
+  }
+
+  tasksCleared(lun: number, other: Nexus): void {
+    this.#units[lun]?.attentions.establish(other, Sense.COMMANDS_CLEARED);
+  }
+
+  hasLun(lun: number): boolean {
+    return this.#units[lun] !== undefined;
+  }
+
+  /** LUNs without a unit: the REPORT LUNS well-known unit, LUN 0, and nothing (SPC-4 §6.4.1). */
+  #beginAbsent(command: ScsiCommand): void {
+    const { cdb, lun } = command;
+    try {
+      const opcode = u8(cdb, 0);
+      if (opcode === REPORT_LUNS && (lun === 0 || lun === REPORT_LUNS_LUN)) {
+        answer(command, reportLunsData(cdb, this.luns), u32(cdb, 6));
+      } else if (opcode === INQUIRY) {
+        answer(command, absentInquiry(cdb), u8(cdb, 3) * 256 + u8(cdb, 4));
+      } else if (opcode === REQUEST_SENSE) {
+        const descriptor = (u8(cdb, 1) & 0x01) !== 0;
+        answer(command, encodeSense(Sense.LOGICAL_UNIT_NOT_SUPPORTED, {}, descriptor), u8(cdb, 4));
+      } else {
+        throw ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED);
+      }
+    } catch (e) {
+      end(command, e);
+    }
+  }
+
+  #arrival(nexus: Nexus): SenseCode {
+    const port = `${nexus.initiatorPort},${nexus.targetPort}`;
+    if (this.#seenPorts.has(port)) return Sense.NEXUS_LOSS;
+    const [oldest] = this.#seenPorts;
+    if (this.#seenPorts.size >= SEEN_PORTS_MAX && oldest !== undefined) {
+      this.#seenPorts.delete(oldest);
+    }
+    this.#seenPorts.add(port);
+    return Sense.POWER_ON_OR_RESET;
+  }
+
+  #inventoryChanged(): void {
+    for (const unit of this.#units) {
+      for (const nexus of this.#nexuses) {
+        unit?.attentions.establish(nexus, Sense.REPORTED_LUNS_CHANGED);
+      }
+    }
+  }
+}
+
+function answer(command: ScsiCommand, data: Uint8Array, allocationBytes: number): void {
+  command.phase = Phase.DONE;
+  command.status = 0;
+  command.dataIn = data.subarray(0, allocationBytes);
+  command.transferBytes = command.dataIn.length;
+}
+
+function end(command: ScsiCommand, e: unknown): void {
+  const error = e instanceof ScsiError ? e : ScsiError.check(Sense.INTERNAL_TARGET_FAILURE);
+  command.phase = Phase.DONE;
+  command.status = error.status;
+  command.sense = error.sense === null ? null : encodeSense(error.sense, error.details);
+  command.dataIn = null;
+  command.transferBytes = 0;
+}
