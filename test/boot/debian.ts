@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import type { VirtualMachine } from '#vm/mod.ts';
+import { Running, run } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
+
+/** A root shell on a Debian guest's serial line. */
+export class DebianShell {
+  readonly #machine: VirtualMachine;
+  #commands = 0;
+
+  private constructor(machine: VirtualMachine) {
+    this.#machine = machine;
+  }
+
+  /** Waits for the login prompt and logs in as root (the test image has no password). */
+  static async login(machine: VirtualMachine): Promise<DebianShell> {
+    await machine.serial.waitFor(/ login: $/, GUEST_LIMIT_MS);
+    machine.serial.write('root\r');
+    await machine.serial.waitFor(/[#$] $/, 60_000);
+    const shell = new DebianShell(machine);
+    // Kernel messages in the middle of an answer are no answer; long lines are not folded.
+    await shell.run('dmesg -n 1; stty -echo cols 2000');
+    return shell;
+  }
+
+  /** Runs a command; returns what it printed. A non-zero exit throws. */
+  async run(command: string, limitMs = 60_000): Promise<string> {
+    const mark = `mark${++this.#commands}`;
+    // The quotes keep the echoed command line from looking like the answer.
+    this.#machine.serial.write(`echo "${mark}"-begin; ${command}; echo "${mark}"-end $?\r`);
+    await this.#machine.serial.waitFor(new RegExp(`^.*${mark}-begin\\n`, 'm'), limitMs);
+    const end = new RegExp(`([^]*?)${mark}-end (\\d+)\\n`);
+    const match = await this.#machine.serial.waitFor(end, limitMs);
+    assert.equal(match[2], '0', `${command}: exit ${match[2]}\n${match[1]}`);
+    return (match[1] ?? '').trim();
+  }
+
+  /** Starts a command that goes on by itself. */
+  async start(command: string): Promise<void> {
+    await this.run(`${command} </dev/null >/dev/null 2>&1 & true`);
+  }
+
+  /** Shuts the guest down and waits until its power is off. */
+  async powerOff(): Promise<void> {
+    this.#machine.serial.write('poweroff\r');
+    const ending = await this.#machine.ended();
+    assert.equal(ending.reason, 'guest-shutdown', this.#machine.serial.tail());
+  }
+}
+
+/** The ext4 root of a Debian image on the host, without mounting it. */
+export class DebianRoot {
+  readonly #device: string;
+
+  private constructor(device: string) {
+    this.#device = device;
+  }
+
+  /** Finds the image's last partition, which is its root. */
+  static async open(image: string): Promise<DebianRoot> {
+    const table = await run('sgdisk', ['-p', image]);
+    // "   3   77824   2097118   …": number, first and last sector.
+    const start = [...table.matchAll(/^ +\d+ +(\d+) +\d+ /gm)].at(-1)?.[1];
+    assert.ok(start !== undefined, `the image has no partitions:\n${table}`);
+    // e2fsprogs takes the place of a file system inside a file as a suffix.
+    return new DebianRoot(`${image}?offset=${Number(start) * 512}`);
+  }
+
+  /** The text of a file. */
+  async read(path: string): Promise<string> {
+    return await run('debugfs', ['-R', `cat ${path}`, this.#device]);
+  }
+
+  /** Fails unless e2fsck finds nothing at all to mend. */
+  async assertClean(): Promise<void> {
+    const check = await new Running('e2fsck', ['-f', '-n', this.#device]).finished(120_000);
+    assert.equal(check.code, 0, check.stdout + check.stderr);
+  }
+}

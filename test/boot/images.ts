@@ -1,0 +1,73 @@
+import { access, copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { run } from '../lab/process.ts';
+
+const ASM = join(import.meta.dirname, 'asm');
+
+/** Assembles a source of `test/boot/asm/` to a file in `folder`; returns its path. */
+export async function assemble(folder: string, source: string): Promise<string> {
+  const file = join(folder, source.replace(/\.asm$/, '.bin'));
+  await run('nasm', ['-f', 'bin', '-I', `${ASM}/`, '-o', file, join(ASM, source)]);
+  return file;
+}
+
+/** What the UEFI disk prints on the serial line when it was started. */
+export const UEFI_DISK_SAYS = 'UEFI DISK READY';
+
+/**
+ * A disk with nothing but an EFI system partition whose loader (GRUB with its words built in)
+ * prints a line: a UEFI boot to its end in a second instead of the half minute of a Linux.
+ */
+export async function uefiDisk(folder: string): Promise<string> {
+  const disk = join(folder, 'uefi.img');
+  const words = join(folder, 'uefi.cfg');
+  const loader = join(folder, 'bootx64.efi');
+  await writeFile(
+    words,
+    `serial --unit=0 --speed=115200\nterminal_output serial console\necho ${UEFI_DISK_SAYS}\nsleep 600\n`,
+  );
+  const modules = ['normal', 'serial', 'terminal', 'echo', 'sleep'];
+  const target = ['-O', 'x86_64-efi', '-o', loader, '-p', '/', '-c', words];
+  await run('grub-mkimage', [...target, ...modules]);
+  await run('truncate', ['-s', '40M', disk]);
+  await run('sgdisk', ['-o', '-n', '1:2048:0', '-t', '1:EF00', disk]);
+  // mtools takes a partition as image@@offset.
+  const partition = `${disk}@@${2048 * 512}`;
+  await run('mformat', ['-i', partition, '-T', String(38 * 2048), '-h', '16', '-s', '63', '::']);
+  await run('mmd', ['-i', partition, '::/EFI', '::/EFI/BOOT']);
+  await run('mcopy', ['-i', partition, loader, '::/EFI/BOOT/BOOTX64.EFI']);
+  return disk;
+}
+
+/**
+ * A private copy of the Debian image of the test run. The image itself is built once by
+ * `polyboot image build` and kept in `~/.cache/polyboot/test-images`; `POLYBOOT_TEST_DEBIAN` names
+ * another one.
+ */
+export async function debianDisk(folder: string, name = 'debian'): Promise<string> {
+  const copy = join(folder, `${name}.img`);
+  const image = process.env['POLYBOOT_TEST_DEBIAN'] ?? (await builtDebian());
+  // The clone shares its blocks where the file system can, and stays sparse where it cannot.
+  await run('cp', ['--reflink=auto', '--sparse=always', image, copy]);
+  return copy;
+}
+
+async function builtDebian(): Promise<string> {
+  const cache = join(homedir(), '.cache/polyboot/test-images');
+  await mkdir(cache, { recursive: true });
+  const builder = join(import.meta.dirname, 'build-debian.ts');
+  // Test files run beside each other; the second one waits for the first one's image.
+  const lock = join(cache, 'lock');
+  const printed = await run('flock', [lock, process.execPath, builder, cache]);
+  const image = printed.trim().split('\n').at(-1) ?? '';
+  await access(image);
+  return image;
+}
+
+/** Copies a file into the scenario's folder. */
+export async function copyTo(folder: string, file: string, name: string): Promise<string> {
+  const copy = join(folder, name);
+  await copyFile(file, copy);
+  return copy;
+}

@@ -1,0 +1,114 @@
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Lab } from '../lab/netns.ts';
+import { run, type Running } from '../lab/process.ts';
+import type { BootServer, DhcpRole, ServedMachine } from './server.ts';
+
+const MAIN = join(import.meta.dirname, '../../src/main.ts');
+const START_LIMIT_MS = 30_000;
+
+/** Our own server: `polyboot up` with a configuration of its own, driven by the command line. */
+export class PolybootServer implements BootServer {
+  readonly #lab: Lab;
+  readonly #folder: string;
+  readonly #outputs: Running[] = [];
+  #process: Running;
+
+  private constructor(lab: Lab, folder: string, process: Running) {
+    this.#lab = lab;
+    this.#folder = folder;
+    this.#process = process;
+    this.#outputs.push(process);
+  }
+
+  static async start(lab: Lab, folder: string, role: DhcpRole): Promise<PolybootServer> {
+    const network = lab.ip.replace(/\d+$/, '');
+    const pool = role === 'server' ? `\n    pool: ${network}100-${network}200` : '';
+    await mkdir(join(folder, 'files'), { recursive: true });
+    await writeFile(
+      join(folder, 'polyboot.yaml'),
+      `state: ${folder}/state
+files: ${folder}/files
+admin: { socket: ${folder}/admin.sock }
+log: info
+networks:
+  - interface: ${lab.bridge}
+    dhcp: ${role}${pool}
+`,
+    );
+    return new PolybootServer(lab, folder, await up(lab, folder));
+  }
+
+  async addMachine(machine: ServedMachine): Promise<void> {
+    const args = ['machine', 'add', machine.name, '--mac', machine.mac];
+    for (const file of machine.drives ?? []) args.push('--drive', await this.#addImage(file));
+    const plan = machine.plan ?? { kind: 'san' };
+    args.push('--plan', plan.kind);
+    if (plan.kind === 'iso') args.push('--iso', await this.#addImage(plan.file));
+    if (plan.kind === 'kernel') {
+      args.push('--kernel', await this.#publish(plan.kernel), '--cmdline', plan.cmdline);
+      for (const file of plan.initrd) args.push('--initrd', await this.#publish(file));
+    }
+    if (machine.chap !== undefined) {
+      const secretFile = join(this.#folder, `${machine.name}.secret`);
+      await writeFile(secretFile, `${machine.chap.secret}\n`, { mode: 0o600 });
+      args.push('--chap', machine.chap.user, '--chap-secret-file', secretFile);
+    }
+    await this.cli(...args);
+  }
+
+  async waitStage(mac: string, stage: string, limitMs: number): Promise<void> {
+    const watch = this.#lab.start(process.execPath, [MAIN, 'watch', '--json', '--since', '0'], {
+      env: this.#environment(),
+    });
+    try {
+      await watch.waitFor(new RegExp(`"mac":"${mac}".*"stage":"${stage}"`), limitMs);
+    } finally {
+      await watch.stop();
+    }
+  }
+
+  async crash(): Promise<void> {
+    await this.#process.stop('SIGKILL');
+    this.#process = await up(this.#lab, this.#folder);
+    this.#outputs.push(this.#process);
+  }
+
+  output(): string {
+    return this.#outputs.map((p) => p.output).join('\n── started again\n');
+  }
+
+  async stop(): Promise<void> {
+    await this.#process.stop();
+  }
+
+  /** Runs one command against this server; returns what it printed as JSON. */
+  async cli(...args: string[]): Promise<unknown> {
+    const text = await run(process.execPath, [MAIN, ...args, '--json'], {
+      env: this.#environment(),
+    });
+    return text.trim() === '' ? undefined : JSON.parse(text);
+  }
+
+  async #addImage(file: string): Promise<string> {
+    const name = basename(file).replace(/\.[a-z]+$/, '');
+    await this.cli('image', 'add', name, file);
+    return name;
+  }
+
+  async #publish(file: string): Promise<string> {
+    await copyFile(file, join(this.#folder, 'files', basename(file)));
+    return basename(file);
+  }
+
+  #environment(): NodeJS.ProcessEnv {
+    return { ...process.env, POLYBOOT_SOCKET: `${this.#folder}/admin.sock` };
+  }
+}
+
+async function up(lab: Lab, folder: string): Promise<Running> {
+  const config = join(folder, 'polyboot.yaml');
+  const started = lab.start(process.execPath, [MAIN, 'up', '--config', config]);
+  await started.waitFor(/ready/, START_LIMIT_MS);
+  return started;
+}

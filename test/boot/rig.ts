@@ -1,0 +1,108 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { messageOf } from '#base/mod.ts';
+import type { VirtualMachine } from '#vm/mod.ts';
+import { need, type Needs } from '../lab/need.ts';
+import { Lab } from '../lab/netns.ts';
+import { GUEST_LIMIT_MS, GUEST_NEEDS, startGuest, type Guest } from '../lab/vm.ts';
+import { PeerServer } from './peers.ts';
+import { PolybootServer } from './polyboot.ts';
+import type { BootServer, DhcpRole } from './server.ts';
+
+/** What a scenario differs in from the ordinary: our server as DHCP server, one guest. */
+export type ScenarioOptions = {
+  readonly role?: DhcpRole;
+  /** Beyond what every guest needs. */
+  readonly needs?: Needs;
+  /** Guests that are started one after the other; the time limit grows with them. */
+  readonly guests?: number;
+  /** Runs before the server, such as another DHCP server of the house. */
+  readonly before?: (lab: Lab, folder: string) => Promise<void>;
+};
+
+/**
+ * A private network with one boot server and the guests that boot from it. With
+ * `POLYBOOT_BOOT_SERVER=peers` the server is dnsmasq, nginx and tgt: a scenario that fails there
+ * too is wrong about its guest.
+ */
+export class Rig {
+  readonly lab: Lab;
+  readonly server: BootServer;
+  /** Private; gone after the scenario. */
+  readonly folder: string;
+  readonly #machines: VirtualMachine[] = [];
+
+  private constructor(lab: Lab, server: BootServer, folder: string) {
+    this.lab = lab;
+    this.server = server;
+    this.folder = folder;
+  }
+
+  static async create(options: ScenarioOptions): Promise<Rig> {
+    const folder = await mkdtemp(join(tmpdir(), 'polyboot-boot-'));
+    const lab = await Lab.create();
+    try {
+      await options.before?.(lab, folder);
+      const role = options.role ?? 'server';
+      const server = usesPeers()
+        ? await PeerServer.start(lab, folder, role)
+        : await PolybootServer.start(lab, folder, role);
+      return new Rig(lab, server, folder);
+    } catch (e) {
+      await lab.close();
+      await rm(folder, { recursive: true, force: true });
+      throw e;
+    }
+  }
+
+  /** Starts a guest and turns it on. */
+  async boot(guest: Guest): Promise<VirtualMachine> {
+    const machine = await startGuest(this.lab, this.folder, guest);
+    this.#machines.push(machine);
+    await machine.powerOn();
+    return machine;
+  }
+
+  /** What everybody said: the end of each guest's serial line, then the server. */
+  report(): string {
+    const guests = this.#machines.map((m) => `── guest ${m.spec.name}\n${m.serial.tail(40)}`);
+    return [...guests, `── server\n${this.server.output().slice(-12_000)}`].join('\n');
+  }
+
+  async close(): Promise<void> {
+    for (const machine of this.#machines) await machine.stop();
+    await this.server.stop();
+    await this.lab.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** True when the scenarios are tried on the stock programs instead of on Polyboot. */
+export function usesPeers(): boolean {
+  return process.env['POLYBOOT_BOOT_SERVER'] === 'peers';
+}
+
+/** One boot scenario as a test: its own network, server and guests; a failure shows all they said. */
+export function scenario(
+  name: string,
+  options: ScenarioOptions,
+  body: (rig: Rig, t: TestContext) => Promise<void>,
+): void {
+  const limitMs = (options.guests ?? 1) * GUEST_LIMIT_MS + 60_000;
+  test(name, { timeout: limitMs }, async (t) => {
+    const peers = usesPeers() ? ['dnsmasq', 'nginx', 'tgtd', 'tgtadm'] : [];
+    const tools = [...GUEST_NEEDS.tools, ...peers, ...(options.needs?.tools ?? [])];
+    const files = [...GUEST_NEEDS.files, ...(options.needs?.files ?? [])];
+    if (!need(t, { root: true, tools, files })) return;
+    const rig = await Rig.create(options);
+    try {
+      await body(rig, t);
+    } catch (cause) {
+      throw new Error(`${messageOf(cause)}\n${rig.report()}`, { cause });
+    } finally {
+      await rig.close();
+    }
+  });
+}
