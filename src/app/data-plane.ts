@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { EnvironmentError, InternalError, type Log } from '#base/mod.ts';
 import type { DriveExport } from '#boot/mod.ts';
 import type { PortalAddress, TargetObserver, TargetStats } from '#iscsi/mod.ts';
-import type { Ask, CallName, DataPlaneCalls, Tell } from './data-plane-protocol.ts';
+import type { CallName, DataPlaneCalls, Tell } from './data-plane-protocol.ts';
 import type { DriveProblem } from './drive-table.ts';
 
 type Waiting = { resolve: (answer: unknown) => void; reject: (error: Error) => void };
@@ -30,7 +30,8 @@ export class DataPlane {
     this.#worker.on('message', (tell: Tell) => {
       this.#told(tell, options.observer);
     });
-    this.#worker.on('error', (error) => {
+    this.#worker.on('error', (thrown: unknown) => {
+      const error = thrown instanceof Error ? thrown : new InternalError(String(thrown));
       options.log.error({ error }, 'the data plane failed');
       this.#failAll(error);
       options.onDeath(error);
@@ -86,7 +87,7 @@ export class DataPlane {
     return new Promise((resolve, reject) => {
       // The worker answers each call by its own name's shape: the protocol type says so.
       this.#waiting.set(id, { resolve: resolve as (answer: unknown) => void, reject });
-      this.#worker.postMessage({ id, name, ask } as Ask);
+      this.#worker.postMessage({ id, name, ask });
     });
   }
 
