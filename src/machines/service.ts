@@ -127,14 +127,17 @@ export class MachineService {
    * Throws UserError invalid, conflict, or not-found for an image that is not in the library.
    */
   add(description: NewMachine): Machine {
-    const batch = this.batchToAdd(description);
-    this.#book.commit(batch.changes);
-    return this.show(batch.machine.name);
+    const { macs } = parseOrExplain(newMachineSchema, description, 'this machine cannot be added');
+    const introduced = new Set(macs.flatMap((mac) => this.byMac(mac) ?? []));
+    const [same, ...others] = [...introduced].filter((machine) => !machine.registered);
+    const machine = this.#withImages(this.described(description, same));
+    this.#book.commit({ put: [machine], remove: others });
+    return this.show(machine.name);
   }
 
   /** Changes what `change` names; null clears. A machine whose owner speaks of it is registered. */
   set(name: string, change: MachineChange): Machine {
-    return this.#put(this.changed(name, change));
+    return this.#put(this.#changed(name, change));
   }
 
   /** Gives the machine another name, and with it another initiator name and target names. */
@@ -251,26 +254,23 @@ export class MachineService {
     this.#book.check(batch);
   }
 
-  /** The machine that `description` makes and the changes that make it, not committed. */
-  batchToAdd(description: NewMachine): { machine: Machine; changes: MachineBatch } {
-    const said = parseOrExplain(newMachineSchema, description, 'this machine cannot be added');
-    const introduced = [...new Set(said.macs.flatMap((mac) => this.byMac(mac) ?? []))].filter(
-      (machine) => !machine.registered,
-    );
-    const [first, ...others] = introduced;
-    const history = defined({ arch: first?.arch, uuid: first?.uuid, seenAtMs: first?.seenAtMs });
-    const machine: Machine = {
-      ...history,
+  /**
+   * The machine that `description` makes, not committed: a new one, or what `same` becomes (its
+   * identity and history stay). Images are not looked for. Throws UserError invalid.
+   */
+  described(description: NewMachine, same?: Machine): Machine {
+    const said = parseOrExplain(newMachineSchema, description, 'this machine cannot be so');
+    const { id, createdAtMs, arch, uuid, seenAtMs, nextBoot, thisBoot } = same ?? {};
+    return {
+      ...defined({ arch, uuid, seenAtMs, nextBoot, thisBoot }),
       ...said,
-      id: first?.id ?? this.#newId(),
+      id: id ?? this.#newId(),
       registered: true,
-      createdAtMs: first?.createdAtMs ?? this.#clock.wallMs(),
+      createdAtMs: createdAtMs ?? this.#clock.wallMs(),
     };
-    return { machine: this.#withImages(machine), changes: { put: [machine], remove: others } };
   }
 
-  /** The machine that `change` makes of `name`, not committed. Throws UserError. */
-  changed(name: string, change: MachineChange): Machine {
+  #changed(name: string, change: MachineChange): Machine {
     const machine = this.show(name);
     const said = parseOrExplain(machineChangeSchema, change, `machine "${name}" cannot be so`);
     const merged = Object.entries({ ...machine, ...said, registered: true });

@@ -76,5 +76,7 @@ function plainMessage(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type') return `must be of type ${issue.expected}`;
   if (issue.code === 'invalid_value')
     return `must be one of ${issue.values.map(String).join(', ')}`;
+  // A key of a record: its own issues say what is wrong with it.
+  if (issue.code === 'invalid_key') return issue.issues.map(plainMessage).join(', ');
   return issue.message;
 }

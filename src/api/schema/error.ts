@@ -6,6 +6,15 @@ export const errorSchema = z.strictObject({
   what: z.string(),
   why: z.string().exactOptional(),
   todo: z.string().exactOptional(),
+  /** Of a document with several faults: where each is (keys from its root), and what. */
+  problems: z
+    .array(
+      z.strictObject({
+        path: z.array(z.union([z.string(), z.number()])),
+        message: z.string(),
+      }),
+    )
+    .exactOptional(),
 });
 
 export type ApiError = z.output<typeof errorSchema>;

@@ -33,6 +33,15 @@ const pathSchema = z
   .startsWith('/', 'must be an absolute path on the server')
   .refine((path) => !path.includes('\0'), 'must not contain NUL');
 
+/** Layouts that a blank disk can have (#disk's presets). */
+export const IMAGE_PRESETS = ['dos', 'win9x', 'gpt'] as const;
+
+/** 8 TiB: the largest disk that any of our consumers can make use of. */
+const sizeSchema = z
+  .int()
+  .min(512)
+  .max(8 * 1024 ** 4);
+
 /** What can be asked of the library that takes its time; the answer is a stream of lines. */
 export const imageRequestSchema = z.discriminatedUnion('action', [
   z.strictObject({
@@ -44,15 +53,16 @@ export const imageRequestSchema = z.discriminatedUnion('action', [
   z.strictObject({
     action: z.literal('create'),
     name: imageNameSchema,
-    preset: z.string().max(64).exactOptional(),
-    size: z.string().max(32).exactOptional(),
+    preset: z.enum(IMAGE_PRESETS),
+    sizeBytes: sizeSchema,
+    label: z.string().max(11).exactOptional(),
     note: noteSchema.exactOptional(),
   }),
   z.strictObject({
     action: z.literal('build'),
     name: imageNameSchema,
     recipe: z.string().max(64),
-    size: z.string().max(32).exactOptional(),
+    sizeBytes: sizeSchema.exactOptional(),
     options: z.record(z.string().max(64), z.string().max(4096)).default({}),
     note: noteSchema.exactOptional(),
   }),
@@ -60,7 +70,6 @@ export const imageRequestSchema = z.discriminatedUnion('action', [
     action: z.literal('clone'),
     from: imageNameSchema,
     name: imageNameSchema,
-    note: noteSchema.exactOptional(),
   }),
 ]);
 
@@ -77,10 +86,34 @@ export const progressSchema = z.strictObject({
 
 export type Progress = z.output<typeof progressSchema>;
 
-/** What the bytes of an image say: anything that can be written as JSON, for people first. */
+const geometrySchema = z.looseObject({
+  cylinders: z.number(),
+  heads: z.number(),
+  sectorsPerTrack: z.number(),
+});
+const filesystemSchema = z.looseObject({ kind: z.string(), label: z.string() });
+const verdictSchema = z.looseObject({ bootable: z.boolean(), why: z.string() });
+
+/** What the bytes of a disk say (#disk's report); the API promises these, and passes on the rest. */
 export const inspectionSchema = z.looseObject({
-  summary: z.array(z.string()),
-  warnings: z.array(z.string()),
+  sizeBytes: z.number(),
+  table: z.string(),
+  partitions: z.array(
+    z.looseObject({
+      number: z.int(),
+      typeName: z.string(),
+      startLba: z.number(),
+      sizeBytes: z.number(),
+      active: z.boolean(),
+      filesystem: filesystemSchema.exactOptional(),
+    }),
+  ),
+  filesystem: filesystemSchema.exactOptional(),
+  geometry: geometrySchema,
+  reachableBytes: z.number(),
+  bios: verdictSchema,
+  uefi: verdictSchema,
+  warnings: z.array(z.looseObject({ code: z.string(), text: z.string() })),
 });
 
 export type InspectionView = z.output<typeof inspectionSchema>;

@@ -72,7 +72,7 @@ export const applyRequestSchema = z.strictObject({
 export const labChangeSchema = z.strictObject({
   subject: z.enum(['machine', 'image']),
   name: z.string(),
-  action: z.enum(['add', 'change', 'remove', 'keep']),
+  action: z.enum(['add', 'change', 'remove']),
   details: z.array(z.string()),
 });
 
