@@ -37,6 +37,11 @@ export type DhcpNetwork = {
    * sends another client identifier. `client-id`: RFC 2131 §4.2 to the letter.
    */
   readonly identity?: 'mac' | 'client-id';
+  /**
+   * True: be a server although another one answers, or although the host's default route leaves
+   * by this interface. Default false: `start` refuses.
+   */
+  readonly force?: boolean;
   /** Looks for addresses in use ahead of time (default true). */
   readonly probeConflicts?: boolean;
 };

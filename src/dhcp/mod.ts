@@ -1,5 +1,11 @@
 export * from './architecture.ts';
 export * from './config.ts';
+export type { CommitOutcome, LeaseLog } from './journal.ts';
 export * from './observer.ts';
 export * from './policy.ts';
+export { assertMayServe, probeServers } from './probe.ts';
+export type { FoundServer } from './probe.ts';
+export { DhcpService } from './server.ts';
+export type { DhcpServiceOptions, DhcpStatus, LeaseView } from './server.ts';
+export type { DhcpCounter } from './network-service.ts';
 export * from './strategy.ts';

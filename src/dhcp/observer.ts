@@ -10,7 +10,7 @@ export const DROP_REASONS = [
   'bad-relay',
   'unknown-relay',
   'no-hardware-address',
-  'own-probe',
+  'reply-too-large',
   'other-server-chosen',
   'no-free-address',
   'rate-limited',
@@ -51,6 +51,8 @@ export type DhcpEvent = Who &
         readonly address?: string;
         /** 67, or 4011 for the PXE boot server port. */
         readonly port: number;
+        /** Seconds the client has tried already: a large first one hints at a port in STP delay. */
+        readonly secs: number;
       }
     | { readonly kind: 'offer'; readonly address: string; readonly boot?: BootAnswer }
     | {

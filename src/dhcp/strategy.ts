@@ -37,8 +37,8 @@ type Memory = {
 export type SchoolRecord = { readonly mac: string; readonly school: UefiSchool };
 
 /**
- * Per-machine memory of the proxy school that worked. The proxy asks `choose` and tells `offered`;
- * whoever serves the loader tells `fetched`.
+ * Per-machine memory of the proxy school that worked. The proxy asks `choose`; whoever serves
+ * the loader tells `fetched`.
  */
 export class SchoolMemory {
   readonly #machines = new Map<string, Memory>();
@@ -51,13 +51,16 @@ export class SchoolMemory {
     }
   }
 
-  /** The school for the next offer to this machine. */
-  choose(mac: string, uefi: boolean): UefiSchool {
+  /** The school this machine is in now, without counting an attempt. */
+  current(mac: string, uefi: boolean): UefiSchool {
     return this.#machines.get(mac)?.school ?? order(uefi)[0]!;
   }
 
-  /** An offer went out. After enough of them without a fetch the next school takes its turn. */
-  offered(mac: string, uefi: boolean, xid: number): void {
+  /**
+   * The school for the offer that is about to go out, and counts it. After enough offers without a
+   * fetch the next school takes its turn. `xid` tells retries of one boot from the next boot.
+   */
+  choose(mac: string, uefi: boolean, xid: number): UefiSchool {
     const m = this.#machines.get(mac) ?? {
       school: order(uefi)[0]!,
       attempts: 0,
@@ -73,6 +76,7 @@ export class SchoolMemory {
       m.proven = false;
     }
     this.#put(mac, m);
+    return m.school;
   }
 
   /** The machine fetched its loader: what it was offered works. */
