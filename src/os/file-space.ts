@@ -5,8 +5,8 @@ import type { EnvironmentError } from '#base/mod.ts';
 /**
  * Space inside files and block devices: fallocate(2) and lseek(2) with SEEK_DATA/SEEK_HOLE. The
  * plain forms run in the caller's thread; the `…Async` forms in libuv's thread pool.
- * All errors are EnvironmentError with the errno name as code: `EOPNOTSUPP` where the file system
- * cannot, `ENOSPC`, `EIO`.
+ * All errors are EnvironmentError with the errno name as code: `ENOTSUP` (Node's name of EOPNOTSUPP)
+ * where the file system cannot, `ENOSPC`, `EIO`.
  */
 const KEEP_SIZE = 0x01;
 const PUNCH_HOLE = 0x02;
@@ -32,7 +32,7 @@ export function punchHoleAsync(fd: number, offset: number, length: number, done:
 
 /**
  * Makes `lengthBytes` at `offsetBytes` read as zeros and keeps the space allocated; keeps the size.
- * EOPNOTSUPP on tmpfs and others: then the caller writes zeros.
+ * ENOTSUP on tmpfs and others: then the caller writes zeros.
  */
 export function zeroRange(fd: number, offsetBytes: number, lengthBytes: number): void {
   check(fallocate()(fd, ZERO_RANGE | KEEP_SIZE, offsetBytes, lengthBytes), 'cannot zero a range');

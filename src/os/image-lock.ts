@@ -14,7 +14,11 @@ const FORBIDS_FROM = 200;
 /** Permission bits of QEMU's block layer, by their number. */
 const PERMISSION = { read: 0, write: 1, writeUnchanged: 2, resize: 3 } as const;
 
-/** What a holder does, and what it does not let others do. `qemu-img info -U` still may look. */
+/**
+ * What a holder does, and what it does not let others do: the same bytes as a QEMU guest's disk.
+ * Reading is not forbidden, so `qemu-img convert -U` ("I know that it changes") still works; without
+ * -U the tools want that nobody writes, and fail.
+ */
 const MODES = {
   exclusive: {
     uses: [PERMISSION.read, PERMISSION.write, PERMISSION.resize],
