@@ -5,6 +5,7 @@ import type { Config } from './config.ts';
 export type Paths = {
   readonly state: string;
   readonly database: string;
+  readonly events: string;
   readonly leases: string;
   readonly images: string;
   /** Kernels, initrds and whatever else a boot plan names. */
@@ -24,6 +25,7 @@ export function pathsOf(config: Config, env: Environment, isRoot: boolean): Path
   return {
     state,
     database: join(state, 'polyboot.db'),
+    events: join(state, 'events.db'),
     leases: join(state, 'leases.journal'),
     images: config.images ?? join(state, 'images'),
     files: config.files ?? join(state, 'files'),

@@ -3,6 +3,8 @@ export * from './dhcp-policy.ts';
 export * from './dhcp-story.ts';
 export * from './diagnosis.ts';
 export * from './exports.ts';
+export * from './http-story.ts';
+export * from './site.ts';
 export * from './stages.ts';
 export * from './target-story.ts';
 export * from './timeline.ts';

@@ -131,7 +131,7 @@ export class PolybootSite implements BootSite {
 
   #report(request: BootRequest): HttpAnswer {
     const mac = this.#options.addresses.macOf(request.remoteAddress);
-    const report = reportFrom(request.query, request.body.toString('latin1'), mac);
+    const report = reportFrom(request.query, mac);
     if (report === undefined) return { kind: 'not-found', why: 'whose report is this?' };
     const { timeline } = this.#options;
     if (report.kind === 'stage') timeline.reach(report.mac, report.stage, report.facts);
