@@ -4,9 +4,11 @@
  * `pooledBuffers × chunkBytes` = 16 MiB of data on its way, plus the cache.
  */
 export const LIMITS = {
-  /** Request line: iPXE's own line is at most 1 KiB; a query with every fact of a machine is 2 KiB. */
+  /** Request line: a query with every fact of a machine is 2 KiB. */
   lineBytes: 4096,
-  /** Request line and headers; nginx and Apache take 8 KiB per line, boot clients send 300 bytes. */
+  /**
+   * Request line and headers; nginx and Apache take 8 KiB per line, boot clients send 300 bytes.
+   */
   headBytes: 8192,
   /** Header lines; OVMF sends 5, iPXE 4, a browser about 20. */
   headerLines: 64,
@@ -20,9 +22,13 @@ export const LIMITS = {
   socketsPerAddress: 256,
   /** A whole request head (and body) must be there this long after its first byte (slowloris). */
   requestMs: 10_000,
-  /** A fresh connection that says nothing, and a kept one between two requests (iPXE keeps 10 s). */
+  /**
+   * A fresh connection that says nothing, and a kept one between two requests (iPXE keeps 10 s).
+   */
   idleMs: 30_000,
-  /** A reader that took nothing for so long is gone. 256 KiB per minute = 4.3 KiB/s at the least. */
+  /**
+   * A reader that took nothing for so long is gone. 256 KiB per minute = 4.3 KiB/s at the least.
+   */
   stallMs: 60_000,
   /** A site that does not answer. */
   resolveMs: 15_000,

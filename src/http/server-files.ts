@@ -8,11 +8,11 @@ import { LIMITS } from './limits.ts';
 import type { BodyFacts } from './respond.ts';
 
 /**
- * Open files of the boot listener. A file is opened once and shared by all who read it; it is looked
- * up again (openat2 below its root) when the last look is older than `recheckMs`, and an entry whose
- * device, inode, size or time changed is dropped. Whoever reads the old one keeps its inode to the
- * end (ADVERSARIES 17). Files that were served once in full are kept in memory, within a budget:
- * one write from memory is 1.5 times the speed of a read and a write (bench/http.ts).
+ * Open files of the boot listener. A file is opened once and shared by all who read it; it is
+ * looked up again (openat2 below its root) when the last look is older than `recheckMs`, and an
+ * entry whose device, inode, size or time changed is dropped. Whoever reads the old one keeps its
+ * inode to the end (ADVERSARIES 17). Files that were served once in full are kept in memory, within
+ * a budget: one write from memory is 1.5 times the speed of a read and a write (bench/http.ts).
  */
 export type FileStoreOptions = {
   readonly clock: Clock;
@@ -100,8 +100,8 @@ export class FileStore {
   }
 
   /**
-   * The file `path` below the folder `root`. The caller releases it. Throws UserError `not-found` or
-   * `forbidden`, EnvironmentError when the root itself cannot be opened.
+   * The file `path` below the folder `root`. The caller releases it. Throws UserError `not-found`
+   * or `forbidden`, EnvironmentError when the root itself cannot be opened.
    */
   open(root: string, path: string): OpenFile {
     const key = `${root}\0${path}`;

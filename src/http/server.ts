@@ -21,8 +21,8 @@ const MEBIBYTE = 1024 * 1024;
 
 /**
  * The boot listener: HTTP/1.1 for firmware, iPXE and booted guests. Our own server over `node:net`
- * and not `node:http`, for two reasons that were measured or needed: its answers cost a third of the
- * CPU (ARCHITECTURE.md), and what it accepts is ours to bound (see LIMITS and decodeHead).
+ * and not `node:http`, for two reasons that were measured or needed: its answers cost a third of
+ * the CPU (ARCHITECTURE.md), and what it accepts is ours to bound (see LIMITS and decodeHead).
  */
 export class HttpServer {
   readonly #options: HttpServerOptions;
@@ -90,8 +90,8 @@ export class HttpServer {
   }
 
   /**
-   * Stops accepting, lets running answers end for `LIMITS.stopMs`, then cuts the rest. Resolves when
-   * every socket and file is closed.
+   * Stops accepting, lets running answers end for `LIMITS.stopMs`, then cuts the rest. Resolves
+   * when every socket and file is closed.
    */
   async stop(): Promise<void> {
     this.#stopping = true;

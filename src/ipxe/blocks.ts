@@ -2,7 +2,9 @@ import { beacon } from './urls.ts';
 import { sanWord, setBytes, shown } from './text.ts';
 import type { LocalBoot, ScriptChap } from './types.ts';
 
-/** The parts that scripts are made of. Each is a list of lines; labels are unique by their prefix. */
+/**
+ * The parts that scripts are made of. Each is a list of lines; labels are unique by their prefix.
+ */
 
 /** What a step is called on the screen, in the report, and what to look at when it fails. */
 export type Step = {
@@ -15,6 +17,7 @@ export type Step = {
 const RETRY_SECONDS = 2;
 /** How long the error screen waits before it tries again by itself. */
 const AGAIN_MS = 30_000;
+const QUESTION = `Press S for the iPXE shell. Trying again in ${AGAIN_MS / 1000} seconds.`;
 
 /** Notes the step that comes next, for the error screen. */
 export function enter(step: Step): string[] {
@@ -101,7 +104,7 @@ export function failureScreen(drives: readonly number[]): string[] {
     'echo Check:  ${check1}',
     'echo Server: ${base} (polyboot watch shows what it saw)',
     'echo',
-    `prompt --key s --timeout ${AGAIN_MS} Press S for the iPXE shell. Trying again in ${AGAIN_MS / 1000} seconds. && goto shell || goto again`,
+    `prompt --key s --timeout ${AGAIN_MS} ${QUESTION} && goto shell || goto again`,
     ...shellAndAgain(),
   ];
 }

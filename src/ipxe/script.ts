@@ -18,8 +18,8 @@ const UNKNOWN_TIMEOUT_MS = 15_000;
 const MENU_TIMEOUT_RANGE_MS = [1000, 3_600_000] as const;
 
 /**
- * The script of a known machine. Runs on every iPXE since 2019, BIOS and UEFI. Throws UserError when
- * a value cannot be put into a script (see text.ts); never guesses.
+ * The script of a known machine. Runs on every iPXE since 2019, BIOS and UEFI. Throws UserError
+ * when a value cannot be put into a script (see text.ts); never guesses.
  */
 export function machineScript(input: MachineScript): string {
   const { plan } = input;
@@ -118,15 +118,17 @@ function bootLines(plan: ScriptPlan): string[] {
       return [...enter(BOOT_ISO), 'sanboot --no-describe --drive 0x80 || goto failed_now'];
     case 'kernel':
       return kernelLines(plan);
-    case 'memdisk':
+    case 'memdisk': {
+      const memdisk = urlWord(plan.memdiskUrl, 'memdisk URL');
       return [
         ...enter(FETCH('kernel')),
-        `kernel ${urlWord(plan.memdiskUrl, 'memdisk URL')} ${plan.options.join(' ')} || goto failed_now`,
+        `kernel ${memdisk} ${plan.options.join(' ')} || goto failed_now`,
         ...enter(FETCH('initrd')),
         `initrd ${urlWord(plan.imageUrl, 'image URL')} || goto failed_now`,
         ...enter(BOOT_KERNEL),
         'boot || goto failed_now',
       ];
+    }
     case 'local':
     case 'menu':
     case 'script':
@@ -168,7 +170,7 @@ function isoFirst(input: MachineScript, plan: ScriptPlan): string[] {
 }
 
 function machineMenu(input: MachineScript, plan: Extract<ScriptPlan, { kind: 'menu' }>): string[] {
-  const first = plan.items[0];
+  const first = keyWord(plan.items[0]?.key ?? 'local');
   const timeout = menuTimeout(plan.timeoutMs);
   const local = plan.items.some((i) => i.key === 'local');
   return [
@@ -180,7 +182,7 @@ function machineMenu(input: MachineScript, plan: Extract<ScriptPlan, { kind: 'me
     ...(local ? [] : ['item local Local disk']),
     'item again Load this menu again',
     'item shell iPXE shell',
-    `choose --default ${first === undefined ? 'local' : keyWord(first.key)} --timeout ${timeout} picked || goto shell`,
+    `choose --default ${first} --timeout ${timeout} picked || goto shell`,
     // Labels only for our own three: what the machine's owner offers is asked of the server.
     'iseq ${picked} local && goto local ||',
     'iseq ${picked} again && goto again ||',

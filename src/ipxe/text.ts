@@ -1,10 +1,11 @@
 import { UserError } from '#base/mod.ts';
 
 /**
- * How text gets into an iPXE script. iPXE has no quoting at all: a line is cut into words at blanks,
- * the words `||`, `&&`, `;` and whatever starts with `#` are operators, and only then `${…}` is
- * expanded, word by word (its core/exec.c). So: values are checked against a list of characters,
- * words for people are made of harmless characters, and secrets are written as hex bytes.
+ * How text gets into an iPXE script. iPXE has no quoting at all: a line is cut into words at
+ * blanks, the words `||`, `&&`, `;` and whatever starts with `#` are operators, and only then
+ * `${…}` is expanded, word by word (its core/exec.c). So: values are checked against a list of
+ * characters, words for people are made of harmless characters, and secrets are written as hex
+ * bytes.
  */
 
 /** Characters of one word that iPXE takes as they are. No `$`, no blank, no quote. */

@@ -1,8 +1,8 @@
 import { urlWord } from './text.ts';
 
 /**
- * What scripts ask of the boot listener. All absolute, by GET with a query: BIOS builds of iPXE have
- * no POST (`params`), and `${next-server}` may be the house router's (PAINS 7).
+ * What scripts ask of the boot listener. All absolute, by GET with a query: BIOS builds of iPXE
+ * have no POST (`params`), and `${next-server}` may be the house router's (PAINS 7).
  */
 
 /** The query fields of a report; each is present only where it says something. */
