@@ -1,4 +1,3 @@
-export { buildAdminApp, type AdminAppOptions } from './admin-app.ts';
 export * from './client.ts';
 export * from './schema/error.ts';
 export * from './schema/image.ts';

@@ -3,7 +3,7 @@ import { createConnection, type AddressInfo } from 'node:net';
 import { dirname } from 'node:path';
 import { once } from 'node:events';
 import { EnvironmentError, errnoOf, messageOf, UserError } from '#base/mod.ts';
-import { buildAdminApp, type AdminAppOptions } from './admin-app.ts';
+import type { AdminAppOptions, buildAdminApp as BuildAdminApp } from './admin-app.ts';
 import type { ApiApp } from './routes/context.ts';
 
 /** Where the command line finds the server. */
@@ -47,11 +47,13 @@ export type AdminServer = {
 export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
   const { socketPath, tcp, ...rest } = options;
   if (tcp !== undefined) checkToken(tcp);
+  // Commands of the CLI come through this door too, and need no HTTP server: 150 ms saved.
+  const { buildAdminApp } = await import('./admin-app.ts');
   const unix = await buildAdminApp({ ...rest, access: { kind: 'unix' } });
   const apps = [unix];
   try {
     await listenUnix(unix, socketPath);
-    const url = tcp === undefined ? {} : { url: await listenTcp(apps, rest, tcp) };
+    const url = tcp === undefined ? {} : { url: await listenTcp(buildAdminApp, apps, rest, tcp) };
     return { socketPath, ...url, close: () => closeAll(apps) };
   } catch (e) {
     await closeAll(apps);
@@ -81,6 +83,7 @@ async function listenUnix(app: ApiApp, path: string): Promise<void> {
 }
 
 async function listenTcp(
+  build: typeof BuildAdminApp,
   apps: ApiApp[],
   rest: Omit<AdminAppOptions, 'access'>,
   tcp: NonNullable<AdminServerOptions['tcp']>,
@@ -92,7 +95,7 @@ async function listenTcp(
     hosts: names.map((name) => name.toLowerCase()),
     ...(token === undefined ? {} : { token }),
   };
-  const app = await buildAdminApp({ ...rest, access });
+  const app = await build({ ...rest, access });
   apps.push(app);
   try {
     await listen(app, () => app.server.listen({ host: address, port }));

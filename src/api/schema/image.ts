@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { IMAGE_KINDS } from '#images/mod.ts';
 import { driveModeSchema, imageNameSchema, noteSchema } from '#machines/mod.ts';
 
 /** A machine that holds an image, and how. */
@@ -13,7 +12,8 @@ export const holderSchema = z.strictObject({
 /** One disk of the library, and who uses it. */
 export const imageViewSchema = z.strictObject({
   name: z.string(),
-  kind: z.enum(IMAGE_KINDS),
+  /** raw, block or iso; more to come. */
+  kind: z.string(),
   path: z.string(),
   sizeBytes: z.number(),
   blockBytes: z.number(),
