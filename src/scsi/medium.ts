@@ -12,8 +12,10 @@ export class Medium {
   failed = false;
   /** Done part of a running SANITIZE, 0 to 1; null when none runs. */
   sanitizeProgress: number | null = null;
-  /** A SANITIZE failed with AUSE = 0: only another SANITIZE is taken (SBC-3 §5.27). */
+  /** A SANITIZE failed: only another SANITIZE is taken (SBC-3 §5.27). */
   sanitizeFailed = false;
+  /** It had AUSE set: EXIT FAILURE MODE makes the medium usable as it is. */
+  sanitizeMayExit = false;
   loaded = true;
   started = true;
   readonly #preventers = new Set<Nexus>();

@@ -40,6 +40,8 @@ export type ReservationRule =
   | 'read'
   /** Refused where writing is. */
   | 'write'
+  /** START STOP UNIT: starting is allowed, anything else is as writing. */
+  | 'start'
   /** Decides for itself. */
   | 'own';
 

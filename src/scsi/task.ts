@@ -1,7 +1,7 @@
 import type { BlockDevice } from '#block/mod.ts';
 import { GATHER_BYTES_MAX, Phase } from './command.ts';
 import type { Nexus, ScsiCommand } from './command.ts';
-import { ScsiError, Status } from './sense.ts';
+import { ScsiError, Sense, Status } from './sense.ts';
 import type { CommandRow } from './table.ts';
 import type { LogicalUnit } from './unit.ts';
 
@@ -9,6 +9,8 @@ import type { LogicalUnit } from './unit.ts';
 export interface UnitHost {
   /** The target's iSCSI name; null where the transport has none. */
   readonly targetName: string | null;
+  /** Relative identifiers of the target's ports. */
+  readonly targetPorts: readonly number[];
   /** LUNs in ascending order. */
   readonly luns: readonly number[];
   /** The unit of a LUN. */
@@ -84,10 +86,27 @@ export class Task {
   }
 
   /** `lengthBytes` come from the initiator into memory; `parameters` then has them. */
-  gather(lengthBytes: number, fieldByte: number): void {
+  #gather(lengthBytes: number, fieldByte: number): void {
     if (lengthBytes > GATHER_BYTES_MAX) throw ScsiError.invalidField(fieldByte);
     this.command.phase = Phase.GATHER;
     this.command.transferBytes = lengthBytes;
+  }
+
+  /**
+   * `gather` for data whose length the CDB fixes: what the initiator means to send must be just that
+   * much, or its CDB is not what it thinks.
+   */
+  gatherExactly(lengthBytes: number, fieldByte: number): void {
+    if (this.command.expectedOutBytes !== lengthBytes) throw ScsiError.invalidField(fieldByte);
+    this.#gather(lengthBytes, fieldByte);
+  }
+
+  /** `gather` for a parameter list: the initiator must send as much as its CDB says. */
+  gatherList(lengthBytes: number, fieldByte: number): void {
+    if (this.command.expectedOutBytes < lengthBytes) {
+      throw ScsiError.check(Sense.PARAMETER_LIST_LENGTH);
+    }
+    this.#gather(lengthBytes, fieldByte);
   }
 
   /** What was gathered. */

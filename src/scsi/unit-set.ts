@@ -21,17 +21,21 @@ const SEEN_PORTS_MAX = 1024;
 export type UnitSetOptions = {
   /** The iSCSI target name, for VPD 83h. */
   readonly targetName?: string;
+  /** Relative target port identifiers that initiators may come in by; 1 when left out. */
+  readonly targetPorts?: readonly number[];
 };
 
 /** The logical units of one target, as one initiator may use them. */
 export class LogicalUnitSet implements ScsiTarget, UnitHost {
   readonly targetName: string | null;
+  readonly targetPorts: readonly number[];
   readonly #units: (LogicalUnit | undefined)[] = [];
   readonly #nexuses = new Set<Nexus>();
   readonly #seenPorts = new Set<string>();
 
   constructor(options: UnitSetOptions = {}) {
     this.targetName = options.targetName ?? null;
+    this.targetPorts = options.targetPorts ?? [1];
   }
 
   get luns(): readonly number[] {

@@ -12,11 +12,12 @@ import { Medium } from './medium.ts';
 import { ModePages } from './mode-pages.ts';
 import type { UnitIdentity, UnitOptions } from './profile.ts';
 import { Reservations } from './reservation.ts';
-import type { ReservationEvent } from './reservation.ts';
+import type { Registration, ReservationEvent, ReservationRule } from './reservation.ts';
 import { ScsiError, Sense, Status, encodeSense } from './sense.ts';
 import type { SenseCode } from './sense.ts';
+import { CopyResults } from './spc/copy-results.ts';
 import { TRANSFER_BLOCKS_MAX, checkUsage } from './table.ts';
-import type { CommandTable, LbaRule } from './table.ts';
+import type { CommandRow, CommandTable, LbaRule } from './table.ts';
 import { Task } from './task.ts';
 import type { UnitHost } from './task.ts';
 
@@ -48,6 +49,7 @@ export class LogicalUnit {
   readonly medium: Medium;
   readonly attentions: Attentions;
   readonly commands: CommandTable;
+  readonly copyResults = new CopyResults();
   /** Where reads go: the device itself. */
   readonly reader: BlockDevice;
   /** Where writes go: the device behind the range locks of COMPARE AND WRITE. */
@@ -142,7 +144,7 @@ export class LogicalUnit {
       this.#reportAttention(command, nexus);
       const row = this.commands.lookup(command.cdb);
       checkUsage(row, command.cdb, command.cdbBytes);
-      if (this.reservations.conflicts(nexus, row.reservation)) {
+      if (this.reservations.conflicts(nexus, reservationRule(row, command.cdb))) {
         throw ScsiError.status(Status.RESERVATION_CONFLICT);
       }
       if (row.needs === 'medium') this.checkReady();
@@ -239,6 +241,7 @@ export class LogicalUnit {
 
   nexusRemoved(nexus: Nexus): void {
     this.attentions.leave(nexus);
+    this.copyResults.forget(nexus);
     this.medium.allow(nexus);
     if (this.reservations.legacyHolder === nexus) this.reservations.legacyHolder = null;
     this.update();
@@ -263,13 +266,16 @@ export class LogicalUnit {
   /** Passes on what a reservation command has to tell others. */
   tellRegistrants(events: readonly ReservationEvent[]): void {
     for (const { to, attention } of events) {
-      for (const nexus of this.attentions.nexuses) {
-        if (nexus.initiatorPort === to.initiatorPort && nexus.targetPort === to.targetPort) {
-          this.attentions.establish(nexus, attention);
-        }
-      }
+      for (const nexus of this.nexusesOf(to)) this.attentions.establish(nexus, attention);
     }
     this.update();
+  }
+
+  /** The sessions that a registration stands for now. */
+  nexusesOf(r: Readonly<Registration>): Nexus[] {
+    return [...this.attentions.nexuses].filter(
+      (n) => n.initiatorPort === r.initiatorPort && n.targetPort === r.targetPort,
+    );
   }
 
   /** Sense data in the format the initiator chose. */
@@ -311,6 +317,13 @@ export class LogicalUnit {
     command.dataIn = null;
     command.transferBytes = 0;
   }
+}
+
+/** START STOP UNIT is as a write unless it only starts (SBC-3 table 13). */
+function reservationRule(row: CommandRow, cdb: Uint8Array): ReservationRule {
+  if (row.reservation !== 'start') return row.reservation;
+  const startsOnly = (u8(cdb, 4) & 0xf1) === 0x01;
+  return startsOnly ? 'allowed' : 'write';
 }
 
 /** A command whose handler did not end it otherwise is GOOD. */

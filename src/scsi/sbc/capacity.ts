@@ -18,7 +18,8 @@ export const readCapacity16: CommandBody = {
     const data = Buffer.alloc(32);
     putU64(data, unit.blocks - 1, 0);
     data.writeUInt32BE(unit.blockBytes, 8);
-    data[13] = Math.log2(unit.reader.physicalBlockBytes / unit.blockBytes);
+    // One logical block per physical block: any aligned block is written whole. What the backend
+    // likes best is in VPD B0h, where it does not make hosts refuse single blocks.
     // LBPME and LBPRZ: thin, and what is unmapped reads as zeros.
     if (unit.thin) data[14] = 0xc0;
     task.reply(data, u32(task.cdb, 10));

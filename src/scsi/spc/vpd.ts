@@ -10,6 +10,7 @@ import type { Task } from '../task.ts';
 import type { LogicalUnit } from '../unit.ts';
 import { portDesignators, unitDesignators } from './designators.ts';
 import { peripheral } from './peripheral.ts';
+import { thirdPartyCopyPage } from './third-party-copy-page.ts';
 
 /** One VPD page: its number, who has it, and its bytes after the four of the header. */
 type VpdPage = {
@@ -24,6 +25,7 @@ const PAGES: readonly VpdPage[] = [
   { code: 0x83, scope: 'all', body: deviceIdentification },
   { code: 0x86, scope: 'all', body: extendedInquiry },
   { code: 0x87, scope: 'all', body: modePagePolicy },
+  { code: 0x8f, scope: 'disk', body: thirdPartyCopyPage },
   { code: 0xb0, scope: 'disk', body: blockLimits },
   { code: 0xb1, scope: 'disk', body: blockDeviceCharacteristics },
   { code: 0xb2, scope: 'disk', body: logicalBlockProvisioning },
@@ -85,9 +87,11 @@ function blockLimits({ unit }: Task): Buffer {
 }
 
 /** SBC-3 §6.6.3: no seeks worth ordering by. */
-function blockDeviceCharacteristics(): Buffer {
+function blockDeviceCharacteristics({ unit }: Task): Buffer {
   const body = Buffer.alloc(60);
   body.writeUInt16BE(1, 0);
+  // WABEREQ 01b: after SANITIZE BLOCK ERASE, reads succeed (and find zeros).
+  body[3] = unit.thin ? 0x40 : 0;
   return body;
 }
 

@@ -1,0 +1,48 @@
+import { putU64, u32 } from '../bytes.ts';
+import { ScsiError } from '../sense.ts';
+import type { CommandBody } from '../table.ts';
+import type { Task } from '../task.ts';
+
+const HEADER_BYTES = 8;
+const DESCRIPTOR_BYTES = 16;
+/** Enough for any initiator; each asks the file system. */
+const DESCRIPTORS_MAX = 256;
+/** The longest run that a descriptor's four bytes can say. */
+const RUN_BLOCKS_MAX = 0xffffffff;
+
+const MAPPED = 0;
+const DEALLOCATED = 1;
+
+/** GET LBA STATUS (SBC-3 §5.4): where there is data, and where none. */
+export const getLbaStatus: CommandBody = {
+  begin(task) {
+    const allocation = u32(task.cdb, 10);
+    if (allocation < HEADER_BYTES + DESCRIPTOR_BYTES) throw ScsiError.invalidField(10);
+    const room = Math.floor((allocation - HEADER_BYTES) / DESCRIPTOR_BYTES);
+    const runs = runsFrom(task, Math.min(room, DESCRIPTORS_MAX));
+    const data = Buffer.alloc(HEADER_BYTES + DESCRIPTOR_BYTES * runs.length);
+    data.writeUInt32BE(data.length - 4, 0);
+    runs.forEach((run, i) => {
+      const at = HEADER_BYTES + DESCRIPTOR_BYTES * i;
+      putU64(data, run.lba, at);
+      data.writeUInt32BE(run.blocks, at + 8);
+      data[at + 12] = run.hole ? DEALLOCATED : MAPPED;
+    });
+    task.reply(data, allocation);
+  },
+};
+
+type Run = { readonly lba: number; readonly blocks: number; readonly hole: boolean };
+
+function runsFrom(task: Task, most: number): Run[] {
+  const { unit } = task;
+  const runs: Run[] = [];
+  for (let lba = task.lba; lba < unit.blocks && runs.length < most;) {
+    const left = Math.min(unit.blocks - lba, RUN_BLOCKS_MAX);
+    const extent = unit.reader.extentAt(lba * unit.blockBytes, left * unit.blockBytes);
+    const blocks = extent.lengthBytes / unit.blockBytes;
+    runs.push({ lba, blocks, hole: extent.state === 'hole' });
+    lba += blocks;
+  }
+  return runs;
+}
