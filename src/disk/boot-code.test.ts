@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { mbrBootCode, noSystemBootCode } from '#disk/mod.ts';
 import { need } from '../../test/lab/need.ts';
@@ -12,8 +14,14 @@ const PARTS = [
 ];
 
 function assemble(source: string): string {
-  const args = ['-f', 'bin', '-o', '/dev/stdout', `${FOLDER}/asm/${source}`];
-  return execFileSync('nasm', args).toString('hex');
+  const folder = mkdtempSync(join(tmpdir(), 'polyboot-asm-'));
+  try {
+    const out = join(folder, 'code.bin');
+    execFileSync('nasm', ['-f', 'bin', '-o', out, join(FOLDER, 'asm', source)]);
+    return readFileSync(out).toString('hex');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 function rewrite(constant: string, hex: string): void {

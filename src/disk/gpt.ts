@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { DecodeError, UserError, invariant } from '#base/mod.ts';
 import { CHS_BEYOND } from './chs.ts';
-import { decodeGuid, encodeGuid, GUID_ZERO } from './guid.ts';
+import { decodeGuid, encodeGuid } from './guid.ts';
 import { EMPTY_ENTRY, encodeMbr } from './mbr.ts';
 import { MBR_TYPE } from './partition-types.ts';
 import { readSectors, SECTOR_BYTES, type SectorIo } from './sector-io.ts';
@@ -149,8 +149,8 @@ function decodeEntries(table: Uint8Array, entryBytes: number): GptPartition[] {
   const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
   const out: GptPartition[] = [];
   for (let at = 0; at + entryBytes <= table.length; at += entryBytes) {
+    if (table.subarray(at, at + 16).every((b) => b === 0)) continue; // unused
     const typeGuid = decodeGuid(table, at);
-    if (typeGuid === GUID_ZERO) continue;
     const raw = Buffer.from(table.subarray(at + 56, at + 56 + NAME_UNITS * 2)).toString('utf16le');
     out.push({
       typeGuid,

@@ -29,6 +29,3 @@ export function decodeGuid(bytes: Uint8Array, at = 0): string {
     hex.slice(20),
   ].join('-');
 }
-
-/** Unused entries of a GPT have this type. */
-export const GUID_ZERO = '00000000-0000-0000-0000-000000000000';

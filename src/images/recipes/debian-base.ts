@@ -4,10 +4,9 @@ import { renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageWork } from '../image.ts';
 import { runTool } from '../tool.ts';
+import { buildMode } from './build-mode.ts';
 import { basePackages, type DebianPlan } from './debian-options.ts';
 
-/** Changes whenever the way a base is made does, so that old caches are not taken for new. */
-const BASE_VERSION = 1;
 /** An older base misses security updates; it is made anew. */
 const MAX_AGE_MS = 7 * 24 * 3600 * 1000;
 /** A partial file this old has no living writer. */
@@ -24,16 +23,10 @@ const PATH_RULES = [
 /** A base in the cache: an archive of the root file system without anything of one machine. */
 export type DebianBase = { readonly path: string; readonly hash: string; readonly reused: boolean };
 
-/** What decides the content of a base. */
+/** What decides the content of a base: everything that mmdebstrap is told. */
 export function baseHash(plan: DebianPlan, debLines: readonly string[]): string {
-  const content = {
-    version: BASE_VERSION,
-    release: plan.release,
-    kernel: plan.kernel,
-    packages: basePackages(plan),
-    debLines,
-  };
-  return createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 16);
+  const content = JSON.stringify(bootstrapArguments(plan, debLines));
+  return createHash('sha256').update(content).digest('hex').slice(0, 16);
 }
 
 /**
@@ -87,28 +80,30 @@ async function bootstrap(
   stdoutFd: number,
   work: ImageWork,
 ): Promise<void> {
-  const essential = initramfsHooks(plan).map((h) => `--essential-hook=${h}`);
   await runTool({
     command: 'mmdebstrap',
     debianPackage: 'mmdebstrap uidmap',
-    args: [
-      `--mode=${process.getuid?.() === 0 ? 'root' : 'unshare'}`,
-      '--variant=minbase',
-      '--format=tar',
-      '--aptopt=Acquire::Languages "none"',
-      ...PATH_RULES.map((r) => `--dpkgopt=${r}`),
-      `--include=${basePackages(plan).join(',')}`,
-      ...essential,
-      // Keys and identities belong to one machine, not to a base that many are made from.
-      '--customize-hook=rm -rf "$1"/etc/ssh/ssh_host_* "$1"/var/cache/apt/*.bin',
-      plan.release,
-      '-',
-      ...debLines,
-    ],
+    args: [`--mode=${buildMode()}`, ...bootstrapArguments(plan, debLines)],
     stdoutFd,
     ...(work.signal === undefined ? {} : { signal: work.signal }),
     line: (line) => work.progress?.({ phase: 'base', line }),
   });
+}
+
+function bootstrapArguments(plan: DebianPlan, debLines: readonly string[]): string[] {
+  return [
+    '--variant=minbase',
+    '--format=tar',
+    '--aptopt=Acquire::Languages "none"',
+    ...PATH_RULES.map((r) => `--dpkgopt=${r}`),
+    `--include=${basePackages(plan).join(',')}`,
+    ...initramfsHooks(plan).map((h) => `--essential-hook=${h}`),
+    // Keys and identities belong to one machine, not to a base that many are made from.
+    '--customize-hook=rm -rf "$1"/etc/ssh/ssh_host_* "$1"/var/cache/apt/*.bin',
+    plan.release,
+    '-',
+    ...debLines,
+  ];
 }
 
 /** Before the kernel is installed, so that its initramfs is made right the first time. */
@@ -120,6 +115,8 @@ function initramfsHooks(plan: DebianPlan): string[] {
     `echo COMPRESS=zstd > ${conf}/polyboot-compress`,
     `echo MODULES=${modulesPolicy} > ${conf}/polyboot-modules`,
     `printf '%s\\n' ${modules.join(' ')} > "$1"/etc/initramfs-tools/modules`,
+    // Its type tells the initramfs which fsck to bring; the true label comes later.
+    'echo "LABEL=polyboot / ext4 defaults,_netdev 0 1" > "$1"/etc/fstab',
     'echo ISCSI_AUTO=true > "$1"/etc/iscsi/iscsi.initramfs; chmod 600 "$1"/etc/iscsi/iscsi.initramfs',
   ];
 }

@@ -10,6 +10,7 @@ import { DiskFile } from '../disk-file.ts';
 import type { ImageWork } from '../image.ts';
 import { tarOf } from '../tar.ts';
 import { runTool } from '../tool.ts';
+import { buildMode } from './build-mode.ts';
 import { debLines, hostSources } from './apt-sources.ts';
 import { type DebianBase, debianBase } from './debian-base.ts';
 import { type BuildRequest, type DebianPlan, planDebian } from './debian-options.ts';
@@ -124,7 +125,7 @@ async function makeRoot(
   context: BuildContext,
   work: ImageWork,
 ): Promise<void> {
-  const unprivileged = process.getuid?.() !== 0;
+  const unprivileged = buildMode() === 'unshare';
   const baseFd = openSync(base.path, 'r');
   const overlayFd = overlayFile(tarOf(rootFiles(plan, label), context.clock.wallMs()));
   const sizeKib = layout.rootSectors / 2;

@@ -9,6 +9,19 @@ export function kernelCommandLine(label: string): string {
   return `root=LABEL=${label} ro ip=dhcp iscsi_auto console=tty0 console=ttyS0,115200`;
 }
 
+const MULTI_USER = '/usr/lib/systemd/system/multi-user.target';
+/** Work at every boot that a machine without a disk of its own does not need. */
+const QUIET_UNITS = [
+  'apt-daily.timer',
+  'apt-daily-upgrade.timer',
+  'e2scrub_all.timer',
+  'e2scrub_reap.service',
+];
+
+function off(unit: string): TarEntry {
+  return { path: `etc/systemd/system/${unit}`, mode: 0o777, linkTo: '/dev/null' };
+}
+
 /** Everything that makes a base into one machine's root, as archive entries. */
 export function rootFiles(plan: DebianPlan, label: string): TarEntry[] {
   const file = (path: string, content: string, mode = 0o644): TarEntry => ({ path, mode, content });
@@ -22,6 +35,8 @@ export function rootFiles(plan: DebianPlan, label: string): TarEntry[] {
     file('etc/fstab', `LABEL=${label} / ext4 defaults,_netdev 0 1\n`),
     // Empty: systemd makes one at the first boot, so that no two machines share it.
     file('etc/machine-id', ''),
+    // The iBFT names the initiator of the root disk; for anything else each machine makes its own.
+    file('etc/iscsi/initiatorname.iscsi', 'GenerateName=yes\n', 0o600),
     folder('etc/polyboot'),
     file('etc/polyboot/report-port', `${plan.reportPort}\n`),
     folder('usr/lib/polyboot'),
@@ -29,6 +44,8 @@ export function rootFiles(plan: DebianPlan, label: string): TarEntry[] {
     file('etc/systemd/system/polyboot-report.service', REPORT_UNIT),
     folder(wants),
     ready,
+    ...QUIET_UNITS.map((unit) => off(unit)),
+    { path: 'etc/systemd/system/default.target', mode: 0o777, linkTo: MULTI_USER },
     folder('boot/grub'),
     file('boot/grub/grub.cfg', grubConfig(label)),
     ...sshFiles(plan),
@@ -165,7 +182,9 @@ trap 'rm -rf "$R"' EXIT
 trap 'exit 143' TERM INT HUP
 chmod 755 "$R"
 echo "unpacking"
-tar -C "$R" --numeric-owner --xattrs --xattrs-include='*' -xpf - <&4
+# Nobody may make device nodes in a user namespace; the kernel makes them at boot.
+tar -C "$R" --anchored --exclude='./dev/*' --numeric-owner --xattrs --xattrs-include='*' \\
+  -xpf - <&4
 tar -C "$R" --numeric-owner --no-overwrite-dir -xpf - <&5
 S="$R/${SETUP_FOLDER}"
 [ "$(cat "$S/root-password")" = set ] || chroot "$R" passwd -q -d root
