@@ -29,7 +29,8 @@ export function proxyExchange(context: ExchangeContext, received: Received): Out
   const { facts, packet } = received;
   const uefi = isUefi(facts);
   const firmware = facts.stage === 'firmware';
-  const school = firmware ? context.schools.choose(facts.mac, uefi, packet.xid) : 'direct';
+  const nowMs = context.clock.monotonicMs();
+  const school = firmware ? context.schools.choose(facts.mac, uefi, packet.xid, nowMs) : 'direct';
   const reply = proxyOffer(
     asked(context, received),
     bootFields({

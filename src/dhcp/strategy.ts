@@ -23,6 +23,9 @@ const BIOS_ORDER: readonly UefiSchool[] = ['direct', 'boot-server', 'binl'];
  */
 const ATTEMPTS_PER_SCHOOL = 2;
 
+/** PXE asks for 4 + 8 + 16 + 32 s. OVMF uses the same transaction id at every boot. */
+const ONE_BOOT_MS = 65_000;
+
 /** Machines remembered; the longest unseen is forgotten first. 4096 × ~150 B = 0.6 MB. */
 const MEMORY_MACHINES = 4096;
 
@@ -30,6 +33,7 @@ type Memory = {
   school: UefiSchool;
   attempts: number;
   lastXid: number | undefined;
+  countedAtMs: number;
   proven: boolean;
 };
 
@@ -47,7 +51,7 @@ export class SchoolMemory {
   constructor(known: readonly SchoolRecord[] = [], capacity = MEMORY_MACHINES) {
     this.#capacity = capacity;
     for (const { mac, school } of known) {
-      this.#put(mac, { school, attempts: 0, lastXid: undefined, proven: true });
+      this.#put(mac, { school, attempts: 0, lastXid: undefined, countedAtMs: 0, proven: true });
     }
   }
 
@@ -58,17 +62,22 @@ export class SchoolMemory {
 
   /**
    * The school for the offer that is about to go out, and counts it. After enough offers without a
-   * fetch the next school takes its turn. `xid` tells retries of one boot from the next boot.
+   * fetch the next school takes its turn. `xid` and the monotonic time tell retries of one boot from
+   * the next boot.
    */
-  choose(mac: string, uefi: boolean, xid: number): UefiSchool {
+  choose(mac: string, uefi: boolean, xid: number, nowMs: number): UefiSchool {
     const m = this.#machines.get(mac) ?? {
       school: order(uefi)[0]!,
       attempts: 0,
       lastXid: undefined,
+      countedAtMs: 0,
       proven: false,
     };
-    if (m.lastXid !== xid) m.attempts += 1;
-    m.lastXid = xid;
+    if (m.lastXid !== xid || nowMs - m.countedAtMs > ONE_BOOT_MS) {
+      m.attempts += 1;
+      m.lastXid = xid;
+      m.countedAtMs = nowMs;
+    }
     if (m.attempts > ATTEMPTS_PER_SCHOOL) {
       const list = order(uefi);
       m.school = list[(list.indexOf(m.school) + 1) % list.length]!;
@@ -89,7 +98,7 @@ export class SchoolMemory {
 
   /** The owner chose by hand, or a stored record is put back. */
   set(mac: string, school: UefiSchool): void {
-    this.#put(mac, { school, attempts: 0, lastXid: undefined, proven: true });
+    this.#put(mac, { school, attempts: 0, lastXid: undefined, countedAtMs: 0, proven: true });
   }
 
   /** Machines whose school is proven, for storing. */

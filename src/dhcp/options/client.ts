@@ -59,6 +59,8 @@ export function clientUuid(options: Options): string | undefined {
   const v = options.get(OPTION.clientUuid);
   if (v?.length !== UUID_OPTION_BYTES || v[0] !== 0) return undefined;
   const hex = Buffer.from(v.subarray(1)).toString('hex');
+  // Boards without an identity send zeros or ones; they would all be one machine (QEMU, cheap boards).
+  if (/^(0+|f+)$/.test(hex)) return undefined;
   return [
     hex.slice(0, 8),
     hex.slice(8, 12),

@@ -1,0 +1,2 @@
+export { RadvService } from './server.ts';
+export type { RadvCounter, RadvOptions } from './server.ts';
