@@ -1,6 +1,9 @@
 import { accessSync, constants, existsSync, mkdirSync, statfsSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { EnvironmentError, formatBytes, messageOf } from '#base/mod.ts';
 import { probeServers, type FoundServer } from '#dhcp/mod.ts';
+import { findLoaders } from '#ipxe/mod.ts';
+import { UdpSocket } from '#net/mod.ts';
 import type { Config } from './config.ts';
 import type { BootNetwork, Finding } from './networks.ts';
 import type { Paths } from './paths.ts';
@@ -95,21 +98,12 @@ export function folderFindings(paths: Paths): Finding[] {
   });
 }
 
-/** The loaders that firmware will ask for, and whether they are there. */
-export function loaderFindings(config: Config, present: (file: string) => boolean): Finding[] {
-  const needed = [
-    { file: 'undionly.kpxe', forWhom: 'BIOS machines' },
-    { file: 'snponly.efi', forWhom: 'UEFI machines' },
-  ];
-  const missing = needed.filter((n) => !present(n.file));
-  const folders = config.loaders.join(', ');
-  if (missing.length === 0) return [ok(`loaders for BIOS and UEFI in ${folders}`)];
-  const level = missing.length === needed.length ? 'fail' : 'warn';
-  return missing.map((m) => ({
-    level,
-    what: `no ${m.file} (the loader for ${m.forWhom}) in ${folders}`,
-    todo: 'apt-get install ipxe, or name a folder with iPXE builds under `loaders:` in polyboot.yaml',
-  }));
+/** Whether the loaders that common firmware asks for are there. */
+export function loaderFindings(config: Config): Finding[] {
+  const { found, problem } = findLoaders(config.loaders);
+  if (problem === undefined) return [ok(`loaders: ${found.map((l) => l.fact.file).join(', ')}`)];
+  // Some machines can boot: say what is missing and go on. None can: there is nothing to serve.
+  return [{ level: found.length === 0 ? 'fail' : 'warn', ...problem }];
 }
 
 /** Programs that only some commands need. */
@@ -135,6 +129,58 @@ export function toolFindings(pathVariable: string): Finding[] {
           todo: 'apt-get install qemu-system-x86 ovmf ipxe-qemu iproute2',
         },
   ];
+}
+
+/** Whether the ports that we want are free: each is opened for a moment. */
+export async function portFindings(
+  config: Config,
+  networks: readonly BootNetwork[],
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { address } of networks) {
+    const wanted = [
+      { name: 'TFTP', port: config.tftp.port, open: () => openUdp(address, config.tftp.port) },
+      { name: 'HTTP', port: config.http.port, open: () => openTcp(address, config.http.port) },
+      { name: 'iSCSI', port: config.iscsi.port, open: () => openTcp(address, config.iscsi.port) },
+    ];
+    for (const { name, port, open } of wanted) {
+      const why = await open();
+      findings.push(
+        why === undefined
+          ? ok(`${name} port ${port} is free on ${address}`)
+          : {
+              level: 'warn',
+              what: `${name} port ${port} cannot be had on ${address}`,
+              why,
+              todo: 'if `polyboot up` runs already, all is well; else `ss -lnptu` names the program',
+            },
+      );
+    }
+  }
+  return findings;
+}
+
+async function openUdp(address: string, port: number): Promise<string | undefined> {
+  try {
+    await UdpSocket.open({ family: 4, address, port }, { onMessage: () => undefined }).close();
+    return undefined;
+  } catch (e) {
+    return messageOf(e);
+  }
+}
+
+function openTcp(host: string, port: number): Promise<string | undefined> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', (e) => {
+      resolve(e.message);
+    });
+    server.listen({ host, port }, () => {
+      server.close(() => {
+        resolve(undefined);
+      });
+    });
+  });
 }
 
 /** One error of all `fail` findings; undefined when there is none. */

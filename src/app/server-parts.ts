@@ -8,13 +8,14 @@ import {
   HttpStory,
   PolybootSite,
   TargetStory,
+  TftpStory,
   Timeline,
   type EventLog,
   type FixedHost,
 } from '#boot/mod.ts';
-import { architecture, SchoolMemory } from '#dhcp/mod.ts';
+import { SchoolMemory } from '#dhcp/mod.ts';
 import { ImageLibrary } from '#images/mod.ts';
-import { loaderFor } from '#ipxe/mod.ts';
+import { findLoaders, loadersFor } from '#ipxe/mod.ts';
 import { MachineService, type Machine } from '#machines/mod.ts';
 import type { StateStore } from '#store/mod.ts';
 import type { Config } from './config.ts';
@@ -34,6 +35,7 @@ export type ServerParts = {
   readonly dhcpStory: DhcpStory;
   readonly httpStory: HttpStory;
   readonly targetStory: TargetStory;
+  readonly tftpStory: TftpStory;
   readonly site: PolybootSite;
 };
 
@@ -72,11 +74,15 @@ export function assemble(inputs: Inputs): ServerParts {
     machineOf: (mac) => machines.byMac(mac)?.name,
   });
   const schools = new SchoolMemory();
+  const onLoader = (mac: string): void => {
+    schools.fetched(mac);
+  };
+  const loaders = findLoaders(config.loaders).found;
   const story = { timeline, addresses, log };
   const policy = new BootDhcpPolicy({
     machines,
     httpPort: config.http.port,
-    loaders: { fileFor: (arch) => chooseLoader(config, arch) },
+    loaders: { fileFor: (arch) => loadersFor(arch, loaders)[0]?.fact.file },
     fixedHosts: fixedHostsOf(config),
     replyDelayMs: (name) => config.networks.find((n) => n.interface === name)?.replyDelayMs ?? 0,
   });
@@ -98,22 +104,11 @@ export function assemble(inputs: Inputs): ServerParts {
     schools,
     policy,
     dhcpStory: new DhcpStory(story),
-    httpStory: new HttpStory({
-      ...story,
-      onLoader: (mac) => {
-        schools.fetched(mac);
-      },
-    }),
+    httpStory: new HttpStory({ ...story, onLoader }),
+    tftpStory: new TftpStory({ ...story, onLoader }),
     targetStory: new TargetStory({ ...story, machines }),
     site,
   };
-}
-
-/** The first loader for an architecture that is really there. */
-function chooseLoader(config: Config, arch: number): string | undefined {
-  const row = architecture(arch);
-  if (row === undefined) return undefined;
-  return loaderFor(arch).find((file) => locateLoader(config.loaders, file) !== undefined);
 }
 
 function fixedHostsOf(config: Config): ReadonlyMap<string, FixedHost> {

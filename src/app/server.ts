@@ -10,7 +10,6 @@ import { DataPlane } from './data-plane.ts';
 import { dhcpNetworkOf, matchNetworks, type BootNetwork, type Finding } from './networks.ts';
 import type { Paths } from './paths.ts';
 import { folderFindings, loaderFindings, otherServerFindings, refusal } from './preflight.ts';
-import { locateLoader } from './loaders.ts';
 import { assemble, type ServerParts } from './server-parts.ts';
 import { startTftp, type TftpService } from './tftp-service.ts';
 
@@ -99,7 +98,7 @@ async function look(
     ...matched.findings,
     ...others,
     ...folderFindings(paths),
-    ...loaderFindings(config, (file) => locateLoader(config.loaders, file) !== undefined),
+    ...loaderFindings(config),
   ];
   return { networks: matched.networks, findings };
 }
@@ -116,7 +115,7 @@ async function build(
   });
   const events = openEventLog<Stage | 'stopped'>(paths.events, log);
   stops.push(events.close);
-  let plane: DataPlane | undefined;
+  const running: { plane?: DataPlane } = {};
   const parts = assemble({
     config,
     paths,
@@ -124,16 +123,17 @@ async function build(
     events: events.log satisfies EventLog,
     clock,
     log,
-    plane: () => plane,
+    plane: () => running.plane,
   });
   stops.push(() => {
     parts.timeline.close();
   });
-  plane = await startPlane(options, networks, parts, state);
-  stops.push(() => plane?.stop());
+  const plane = await startPlane(options, networks, parts, state);
+  running.plane = plane;
+  stops.push(() => plane.stop());
   const http = await startHttp(options, networks, parts);
   stops.push(() => http.stop());
-  const tftp = await startTftp({ config, networks, parts, log });
+  const tftp = await startTftp({ config, networks, parts, clock, log });
   stops.push(() => tftp.stop());
   const dhcp = await startDhcp(options, networks, parts);
   stops.push(() => dhcp.close());

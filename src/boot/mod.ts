@@ -7,5 +7,6 @@ export * from './http-story.ts';
 export * from './site.ts';
 export * from './stages.ts';
 export * from './target-story.ts';
+export * from './tftp-story.ts';
 export * from './timeline.ts';
 export * from './urls.ts';

@@ -24,6 +24,8 @@ export type TimelineEvent = {
 export interface EventLog {
   append(event: Omit<TimelineEvent, 'id'>): number;
   after(id: number, limit: number): TimelineEvent[];
+  /** Number of the newest event; 0 when there was none. */
+  lastId(): number;
 }
 
 /** Boots remembered at once: more machines than any bench has; the oldest is forgotten first. */
@@ -96,6 +98,11 @@ export class Timeline {
   /** Events after number `id`, oldest first. */
   after(id: number, limit = 1000): TimelineEvent[] {
     return this.#options.log.after(id, limit);
+  }
+
+  /** Number of the newest event; 0 when there was none. */
+  lastId(): number {
+    return this.#options.log.lastId();
   }
 
   /** Calls `listener` for every event from now on; the result ends that. */
@@ -203,6 +210,10 @@ export class MemoryEventLog implements EventLog {
     this.#events.push({ id, ...event });
     if (this.#events.length > this.#capacity) this.#events.shift();
     return id;
+  }
+
+  lastId(): number {
+    return this.#next - 1;
   }
 
   after(id: number, limit: number): TimelineEvent[] {
