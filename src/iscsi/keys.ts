@@ -93,7 +93,8 @@ const MAX_24_BIT = 0xffffff;
  * - `fixed`: always gets this reply.
  */
 type KeyRule =
-  | { readonly form: 'identity' | 'security' }
+  | { readonly form: 'identity' }
+  | { readonly form: 'security' }
   | { readonly form: 'fixed'; readonly reply: string }
   | { readonly form: 'declared-segment' }
   | { readonly form: 'digest'; readonly field: 'headerDigest' | 'dataDigest' }
@@ -182,7 +183,7 @@ export function negotiateKey(
 }
 
 function applyRule(
-  rule: Exclude<KeyRule, { form: 'identity' | 'security' }>,
+  rule: Exclude<KeyRule, { form: 'identity' } | { form: 'security' }>,
   value: string,
   offer: NegotiationOffer,
   result: Negotiated,

@@ -55,6 +55,10 @@ export const IMMEDIATE_COMMANDS_MAX = 32;
 export const PING_BYTES_MAX = SEND_SEGMENT_BYTES_MAX;
 /** Written bytes of one connection that the device has not answered; beyond it reading pauses. */
 export const COLD_WRITE_BYTES_MAX = 4 * 1024 * 1024;
+/** Parameter lists and compare data of one connection being collected: eight of the largest. */
+export const GATHER_TOTAL_BYTES_MAX = 8 * 1024 * 1024;
+/** Early data of one connection whose commands wait for older ones. */
+export const HELD_BYTES_MAX = 4 * 1024 * 1024;
 /** Chunks of one connection that cold reads are filling: 8 × 260 KiB. */
 export const COLD_READ_RUNS_MAX = 8;
 /** Reads of one command that the thread pool works on at a time. */

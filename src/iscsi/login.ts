@@ -3,11 +3,12 @@ import { ChapExchange } from './chap.ts';
 import { DEFAULTS, KEYS, firstCommon, negotiateKey } from './keys.ts';
 import type { Negotiated, NegotiationOffer } from './keys.ts';
 import { COMMAND_WINDOW, LOGIN_ROUNDS_MAX, LOGIN_SEGMENT_BYTES_MAX } from './limits.ts';
-import { formatPortal, normalizeIscsiName } from './names.ts';
+import { LoginRefusal, misuse, refusalOf, unauthenticated } from './login-refusal.ts';
+import { normalizeIscsiName } from './names.ts';
 import { NO_BYTES, Stage } from './pdu/mod.ts';
 import type { LoginRequest, LoginResponse } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
-import type { ChapCredentials, PortalAddress, TargetPolicy, Verdict } from './policy.ts';
+import type { ChapCredentials, PortalAddress, TargetPolicy } from './policy.ts';
 import { TextCollector, TextSender, encodeText } from './text.ts';
 import type { KeyValue } from './text.ts';
 
@@ -65,19 +66,6 @@ type Auth =
   | { readonly name: 'chap'; readonly exchange: ChapExchange }
   | { readonly name: 'satisfied'; readonly byChap: boolean };
 
-/** A refusal on its way to the wire. */
-class Refusal {
-  readonly status: LoginStatus;
-  readonly reason: string;
-  readonly text: readonly KeyValue[];
-
-  constructor(status: LoginStatus, reason: string, text: readonly KeyValue[] = []) {
-    this.status = status;
-    this.reason = reason;
-    this.text = text;
-  }
-}
-
 /** Keys that may come again with the same value: libiscsi repeats its names in every request. */
 const REPEATABLE: ReadonlySet<string> = new Set([
   'InitiatorName',
@@ -98,6 +86,7 @@ export class LoginMachine {
   #statSn = 0;
   #rounds = 0;
   #declared = false;
+  #tagSent = false;
   #sender = new TextSender([]);
 
   constructor(env: LoginEnvironment) {
@@ -122,9 +111,9 @@ export class LoginMachine {
     try {
       return this.#step(request);
     } catch (e) {
-      if (e instanceof Refusal) return this.#refuse(request, e);
+      if (e instanceof LoginRefusal) return this.#refuse(request, e);
       if (e instanceof DecodeError) {
-        return this.#refuse(request, new Refusal(LoginStatus.INITIATOR_ERROR, e.message));
+        return this.#refuse(request, new LoginRefusal(LoginStatus.INITIATOR_ERROR, e.message));
       }
       throw e;
     }
@@ -132,7 +121,7 @@ export class LoginMachine {
 
   /** The refusal of a connection whose next PDU is no login request, or is malformed. */
   refuse(request: LoginRequest, status: LoginStatus, reason: string): LoginOutcome {
-    return this.#refuse(request, new Refusal(status, reason));
+    return this.#refuse(request, new LoginRefusal(status, reason));
   }
 
   #step(request: LoginRequest): LoginOutcome {
@@ -144,7 +133,8 @@ export class LoginMachine {
     this.#identity ??= this.#identify(request);
     const identity = this.#identity;
     const replies: KeyValue[] = [];
-    if (this.#rounds === 1 + this.#continuations && identity.kind === 'normal') {
+    if (!this.#tagSent && identity.kind === 'normal') {
+      this.#tagSent = true;
       replies.push(['TargetPortalGroupTag', String(this.#env.portalGroupTag)]);
     }
     this.#authenticate(request, identity, fresh, replies);
@@ -152,20 +142,17 @@ export class LoginMachine {
     return this.#reply(request, replies);
   }
 
-  #continuations = 0;
-
   /** Flags, stages and identifiers (RFC 7143 §11.12). */
   #check(request: LoginRequest): void {
     const first = this.#first ?? request;
     this.#rounds += 1;
-    if (request.more) this.#continuations += 1;
     if (this.#rounds > LOGIN_ROUNDS_MAX) throw misuse('login takes too many rounds');
     if (request.versionMin > 0) {
-      throw new Refusal(LoginStatus.UNSUPPORTED_VERSION, 'the initiator needs a newer iSCSI version');
+      throw new LoginRefusal(LoginStatus.UNSUPPORTED_VERSION, 'the initiator needs a newer iSCSI version');
     }
     if (request.transit && request.more) throw misuse('T and C are both set');
     if (request.currentStage !== this.#stage || request.currentStage > Stage.OPERATIONAL) {
-      throw new Refusal(LoginStatus.INVALID_DURING_LOGIN, 'login is in another stage');
+      throw new LoginRefusal(LoginStatus.INVALID_DURING_LOGIN, 'login is in another stage');
     }
     const next = request.nextStage;
     if (request.transit && (next <= this.#stage || next === 2)) {
@@ -179,8 +166,8 @@ export class LoginMachine {
     }
     if (request.tsih !== 0 && this.#rounds === 1) {
       throw this.#env.sessionExists(request.tsih)
-        ? new Refusal(LoginStatus.TOO_MANY_CONNECTIONS, 'a session has one connection here')
-        : new Refusal(LoginStatus.SESSION_DOES_NOT_EXIST, 'the session to join does not exist');
+        ? new LoginRefusal(LoginStatus.TOO_MANY_CONNECTIONS, 'a session has one connection here')
+        : new LoginRefusal(LoginStatus.SESSION_DOES_NOT_EXIST, 'the session to join does not exist');
     }
   }
 
@@ -202,7 +189,7 @@ export class LoginMachine {
   #identify(request: LoginRequest): Identity {
     const type = this.#seen.get('SessionType') ?? 'Normal';
     if (type !== 'Normal' && type !== 'Discovery') {
-      throw new Refusal(LoginStatus.SESSION_TYPE_NOT_SUPPORTED, 'unknown session type');
+      throw new LoginRefusal(LoginStatus.SESSION_TYPE_NOT_SUPPORTED, 'unknown session type');
     }
     const initiatorName = this.#name('InitiatorName');
     if (type === 'Discovery') {
@@ -220,12 +207,12 @@ export class LoginMachine {
 
   #name(key: 'InitiatorName' | 'TargetName'): string {
     const text = this.#seen.get(key);
-    if (text === undefined) throw new Refusal(LoginStatus.MISSING_PARAMETER, `${key} is missing`);
+    if (text === undefined) throw new LoginRefusal(LoginStatus.MISSING_PARAMETER, `${key} is missing`);
     const name = normalizeIscsiName(text);
     if (name !== undefined) return name;
     // A target that cannot exist is not found; an initiator must have a name that can be checked.
     throw key === 'TargetName'
-      ? new Refusal(LoginStatus.NOT_FOUND, 'the target name is no iSCSI name')
+      ? new LoginRefusal(LoginStatus.NOT_FOUND, 'the target name is no iSCSI name')
       : misuse('the initiator name is no iSCSI name');
   }
 
@@ -340,10 +327,10 @@ export class LoginMachine {
     );
   }
 
-  #refuse(request: LoginRequest, refusal: Refusal): LoginOutcome {
+  #refuse(request: LoginRequest, refusal: LoginRefusal): LoginOutcome {
     const data = encodeText(refusal.text);
     const response = this.#response(request, refusal.status, data, false, false);
-    return { kind: 'refuse', response, reason: refusal.reason };
+    return { kind: 'refuse', response, reason: refusal.message };
   }
 
   #response(
@@ -372,20 +359,4 @@ export class LoginMachine {
       data: data.length === 0 ? NO_BYTES : data,
     };
   }
-}
-
-function misuse(reason: string): Refusal {
-  return new Refusal(LoginStatus.INITIATOR_ERROR, reason);
-}
-
-function unauthenticated(reason: string): Refusal {
-  return new Refusal(LoginStatus.AUTHENTICATION_FAILURE, reason);
-}
-
-function refusalOf(verdict: Exclude<Verdict, { kind: 'allow' }>): Refusal {
-  if (verdict.kind === 'deny') return new Refusal(verdict.status, verdict.reason);
-  const { portal, permanent } = verdict;
-  const status = permanent ? LoginStatus.MOVED_PERMANENTLY : LoginStatus.MOVED_TEMPORARILY;
-  const address = `${formatPortal(portal)},1`;
-  return new Refusal(status, `sent to ${address}`, [['TargetAddress', address]]);
 }

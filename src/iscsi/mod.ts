@@ -1,2 +1,7 @@
 export * from './events.ts';
+export { DEFAULT_OFFER } from './keys.ts';
+export type { NegotiationOffer } from './keys.ts';
+export { normalizeIscsiName } from './names.ts';
 export * from './policy.ts';
+export { TargetServer } from './server.ts';
+export type { SessionFilter, TargetServerOptions } from './server.ts';

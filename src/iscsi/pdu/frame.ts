@@ -1,4 +1,5 @@
 import { crc32c, DecodeError } from '#base/mod.ts';
+import { REPORT_LUNS_LUN } from '#scsi/mod.ts';
 import { AHS_BYTES_MAX, AT_LENGTHS, AT_LUN, BHS_BYTES } from './offsets.ts';
 import { DIGEST_BYTES, FINAL_BIT, IMMEDIATE_BIT, OPCODE_MASK, paddingBytes } from './offsets.ts';
 
@@ -42,24 +43,30 @@ export function headerOf(pdu: Pdu, opcode: number): DataView {
   return new DataView(pdu.header.buffer, pdu.header.byteOffset, BHS_BYTES);
 }
 
+/** The opcode of a PDU, without the immediate bit. */
+export function opcodeOf(pdu: Pdu): number {
+  return pdu.header[0]! & OPCODE_MASK;
+}
+
 /** True when the immediate bit is set. */
 export function isImmediate(pdu: Pdu): boolean {
   return (pdu.header[0]! & IMMEDIATE_BIT) !== 0;
 }
 
 /**
- * The number of a single-level LUN (SAM-5 §4.7.7): peripheral addressing on bus 0, or flat space;
- * `LUN_FOREIGN` for everything else.
+ * The number of a single-level LUN (SAM-5 §4.7.7): peripheral addressing on bus 0, or flat space, or
+ * the REPORT LUNS well-known unit; `LUN_FOREIGN` for everything else.
  */
 export function lunNumber(high: number, low: number): number {
   if (low !== 0 || (high & 0xffff) !== 0) return LUN_FOREIGN;
-  const first = high >>> 24;
-  if (first === 0) return (high >>> 16) & 0xff;
-  return first >>> 6 === 1 ? (high >>> 16) & 0x3fff : LUN_FOREIGN;
+  const word = high >>> 16;
+  if (word < 0x100 || word === REPORT_LUNS_LUN) return word;
+  return word >>> 14 === 1 ? word & 0x3fff : LUN_FOREIGN;
 }
 
 /** The first four bytes of a LUN, flat space above 255. */
 export function lunHigh(lun: number): number {
+  if (lun === REPORT_LUNS_LUN) return (lun << 16) >>> 0;
   return lun < 256 ? lun << 16 : ((0x4000 | lun) << 16) >>> 0;
 }
 

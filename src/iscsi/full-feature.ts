@@ -1,0 +1,428 @@
+import { Phase } from '#scsi/mod.ts';
+import type { ScsiTarget } from '#scsi/mod.ts';
+import { sequenceOf, writePdu, writeScsiResponse } from './answers.ts';
+import { fillAdditional, fillTask } from './command-header.ts';
+import type { ChunkPool, DataPlane, Turnable } from './data-plane.ts';
+import { DataIn } from './data-in.ts';
+import { DataOut } from './data-out.ts';
+import type { Lane } from './lane.ts';
+import { COLD_WRITE_BYTES_MAX, HELD_BYTES_MAX, IMMEDIATE_COMMANDS_MAX } from './limits.ts';
+import type { Output } from './output.ts';
+import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_ITT, AT_TTT, BHS_BYTES } from './pdu/mod.ts';
+import { CommandFlag, FINAL_BIT, Opcode, RESERVED_TAG, RejectReason } from './pdu/mod.ts';
+import { ServiceResponse, encodeReject } from './pdu/mod.ts';
+import type { PduSink, ReceiveFault } from './receiver.ts';
+import type { Session } from './session.ts';
+import { TaskState } from './task.ts';
+import type { Task } from './task.ts';
+import { TaskQueue } from './task-queue.ts';
+import { TransportFault, endTask } from './transport-sense.ts';
+
+const TASK_SET_FULL = 0x28;
+/** Upper half of the first header word of an immediate PDU. */
+const IMMEDIATE_WORD = 0x40000000;
+
+/** What the PDU being received is. */
+const Current = { DROP: 0, COMMAND: 1, DATA_OUT: 2, OTHER: 3 } as const;
+type Current = (typeof Current)[keyof typeof Current];
+
+/** What a connection does for its full feature phase. */
+export interface FeatureOwner {
+  readonly plane: DataPlane;
+  /** PDUs other than commands and their data: NOP, Text, Task Management, Logout, SNACK. */
+  other: PduSink;
+  /** First command of its kind: for reports. */
+  firstRead(): void;
+  firstWrite(): void;
+  count(counter: 'rejects' | 'commands-outside-window' | 'data-out-dropped' | 'tasks-aborted'): void;
+  /** After a turn: pauses or resumes the receiver. */
+  balance(): void;
+  /** The peer broke the protocol beyond repair. */
+  protocolError(reason: string): void;
+}
+
+/**
+ * Full feature phase of one connection: commands in, tasks through their states, answers out. The
+ * way of a cached READ, all in one call from the socket: `header` → `#command` → `#start` →
+ * `scsi.begin` → `DataIn.progress` → `device.tryRead` into the output; then `turn` sends.
+ */
+export class FullFeature implements PduSink, Lane, Turnable {
+  readonly session: Session;
+  readonly scsi: ScsiTarget;
+  readonly output: Output;
+  readonly chunks: ChunkPool;
+  readonly #owner: FeatureOwner;
+  readonly #dataIn: DataIn;
+  readonly #dataOut: DataOut;
+  readonly #ready = new TaskQueue();
+  #current: Current = Current.DROP;
+  #task: Task | null = null;
+  #final = false;
+  readonly #header = new Uint8Array(BHS_BYTES);
+  /** Between the bytes of one receive call and its flush. */
+  #inTurn = false;
+  /** An answer is being written: others queue. */
+  #answering = false;
+  #scheduled = false;
+  #closed = false;
+  #coldBytes = 0;
+  #heldBytes = 0;
+
+  constructor(session: Session, scsi: ScsiTarget, output: Output, owner: FeatureOwner) {
+    this.session = session;
+    this.scsi = scsi;
+    this.output = output;
+    this.chunks = owner.plane.chunks;
+    this.#owner = owner;
+    this.#dataIn = new DataIn(this);
+    this.#dataOut = new DataOut(this);
+  }
+
+  /** More is under way than memory is set aside for: receive no more now. */
+  get congested(): boolean {
+    return this.output.full || this.#coldBytes > COLD_WRITE_BYTES_MAX;
+  }
+
+  // Turns: one receive call or one scheduled call each, ending in at most one send.
+
+  /** Bytes are about to be received. */
+  open(): void {
+    this.#inTurn = true;
+  }
+
+  /** Answers what is ready, as far as the output has room, and sends. */
+  turn(): void {
+    this.#inTurn = true;
+    this.#scheduled = false;
+    while (!this.output.full && !this.#closed) {
+      const task = this.#ready.shift();
+      if (task === undefined) break;
+      this.#progress(task);
+    }
+    this.output.flush();
+    this.#inTurn = false;
+    if (!this.#closed) this.#owner.balance();
+  }
+
+  /** Asks for a turn. */
+  wake(): void {
+    if (this.#inTurn || this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    this.#owner.plane.soon(this);
+  }
+
+  // PduSink: what arrives.
+
+  header(
+    view: DataView,
+    bytes: Uint8Array,
+    at: number,
+    ahsBytes: number,
+    dataBytes: number,
+  ): void {
+    const word = view.getUint32(at);
+    const opcode = (word >>> 24) & 0x3f;
+    this.#task = null;
+    this.#current = Current.DROP;
+    if (this.session.dataDigest) this.#header.set(bytes.subarray(at, at + BHS_BYTES));
+    if (opcode === Opcode.SCSI_COMMAND) {
+      this.#command(view, bytes, at, word, ahsBytes, dataBytes);
+    } else if (opcode === Opcode.DATA_OUT) {
+      this.#dataOutHeader(view, at, (word & (FINAL_BIT << 16)) !== 0, dataBytes);
+    } else {
+      this.#current = Current.OTHER;
+      this.#owner.other.header(view, bytes, at, ahsBytes, dataBytes);
+    }
+  }
+
+  data(bytes: Uint8Array, at: number, lengthBytes: number): void {
+    if (this.#current === Current.OTHER) {
+      this.#owner.other.data(bytes, at, lengthBytes);
+      return;
+    }
+    const task = this.#task;
+    if (task === null) return;
+    if (task.state === TaskState.RECEIVING) this.#dataOut.data(task, bytes, at, lengthBytes);
+    else if (task.state === TaskState.HELD) this.#hold(task, bytes, at, lengthBytes);
+  }
+
+  end(): void {
+    if (this.#current === Current.OTHER) {
+      this.#owner.other.end();
+      return;
+    }
+    const task = this.#task;
+    if (task === null) return;
+    if (task.state === TaskState.HELD) {
+      if (this.#final) task.unsolicited = false;
+    } else if (task.state === TaskState.RECEIVING) {
+      if (this.#current === Current.COMMAND) this.#dataOut.settleData(task);
+      else if (this.#final) this.#dataOut.sequenceEnded(task);
+    }
+  }
+
+  fault(fault: ReceiveFault): void {
+    if (fault !== 'data-digest') {
+      this.#owner.other.fault(fault);
+      return;
+    }
+    // RFC 7143 §7.8: Reject, and without recovery (level 0) the command itself fails.
+    this.reject(RejectReason.DATA_DIGEST_ERROR, this.#header);
+    this.#owner.other.fault(fault);
+    const task = this.#task;
+    if (task === null || task.state !== TaskState.RECEIVING) return;
+    this.#dataOut.refuse(task, TransportFault.PROTOCOL_SERVICE_CRC_ERROR);
+    this.end();
+  }
+
+  // Commands.
+
+  #command(
+    view: DataView,
+    bytes: Uint8Array,
+    at: number,
+    word: number,
+    ahsBytes: number,
+    dataBytes: number,
+  ): void {
+    const immediate = (word & IMMEDIATE_WORD) !== 0;
+    const cmdSn = view.getUint32(at + AT_CMD_SN);
+    if (!this.acceptCommand(cmdSn, immediate)) return;
+    const tag = view.getUint32(at + AT_ITT);
+    const { session } = this;
+    if (tag === RESERVED_TAG || session.tasks.find(tag) !== undefined) {
+      const reason = tag === RESERVED_TAG ? 'INVALID_PDU_FIELD' : 'TASK_IN_PROGRESS';
+      this.reject(RejectReason[reason], bytes.subarray(at, at + BHS_BYTES));
+      return;
+    }
+    if (immediate && session.immediateInFlight >= IMMEDIATE_COMMANDS_MAX) {
+      this.reject(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, bytes.subarray(at, at + BHS_BYTES));
+      return;
+    }
+    const flags = word >>> 16;
+    const task = session.tasks.take(tag);
+    fillTask(task, view, bytes, at, flags);
+    task.nexus = session.nexus;
+    task.immediate = immediate;
+    task.cmdSn = cmdSn;
+    if (immediate) session.immediateInFlight += 1;
+    else session.inFlight += 1;
+    if (ahsBytes > 0 && !fillAdditional(task, bytes, at, ahsBytes)) {
+      this.settle(task);
+      session.tasks.release(task);
+      this.reject(RejectReason.INVALID_PDU_FIELD, bytes.subarray(at, at + BHS_BYTES));
+      return;
+    }
+    this.#current = Current.COMMAND;
+    this.#final = (flags & FINAL_BIT) !== 0 || (flags & CommandFlag.WRITE) === 0;
+    this.#task = task;
+    if (session.taskSet.admit(task)) {
+      this.#start(task, dataBytes, !this.#final);
+    } else {
+      task.state = TaskState.HELD;
+      task.heldData = [];
+      task.unsolicited = !this.#final;
+    }
+  }
+
+  /** Takes a CmdSN; false when the PDU is to be ignored. */
+  acceptCommand(cmdSn: number, immediate: boolean): boolean {
+    if (immediate) return true;
+    const verdict = this.session.acceptCmdSn(cmdSn);
+    if (verdict === 'outside') this.#owner.count('commands-outside-window');
+    if (verdict === 'gap') this.#owner.protocolError('a command is missing before this one');
+    return verdict === 'next';
+  }
+
+  /** `dataBytes` of immediate data are next; `more`: unsolicited Data-Out PDUs follow. */
+  #start(task: Task, dataBytes: number, more: boolean): void {
+    if (task.expectedInBytes > 0 && task.expectedOutBytes > 0) {
+      this.#refuseBidirectional(task);
+      return;
+    }
+    const { traffic } = this.session;
+    this.scsi.begin(task);
+    task.commandBytes = task.phase === Phase.DONE ? (task.dataIn?.length ?? 0) : task.transferBytes;
+    if (task.phase === Phase.READ) {
+      if (traffic.readCommands++ === 0) this.#owner.firstRead();
+    } else if (task.phase === Phase.WRITE) {
+      if (traffic.writeCommands++ === 0) this.#owner.firstWrite();
+    } else {
+      traffic.otherCommands += 1;
+    }
+    task.sendBytes = Math.min(task.commandBytes, task.expectedInBytes);
+    if (task.phase === Phase.WRITE || task.phase === Phase.GATHER || more || dataBytes > 0) {
+      this.#dataOut.expect(task, more);
+      this.#checkUnsolicited(task, dataBytes, more);
+    } else if (task.phase === Phase.WAIT) {
+      this.#dataOut.finish(task);
+    } else {
+      this.answer(task);
+    }
+  }
+
+  /** What was negotiated about unsolicited data (RFC 7143 §13.10, 13.11, 13.14). */
+  #checkUnsolicited(task: Task, dataBytes: number, more: boolean): void {
+    const n = this.session.negotiated;
+    const early = dataBytes > 0 && !n.immediateData;
+    const excess = dataBytes > Math.min(n.firstBurstBytes, task.expectedOutBytes);
+    if (early || excess || (more && n.initialR2t)) {
+      this.#dataOut.refuse(task, TransportFault.UNEXPECTED_UNSOLICITED_DATA);
+    }
+  }
+
+  #refuseBidirectional(task: Task): void {
+    endTask(task, 0);
+    this.settle(task);
+    writeScsiResponse(this.session, this.output, task, ServiceResponse.TARGET_FAILURE);
+    this.#task = null;
+    this.release(task);
+  }
+
+  #dataOutHeader(view: DataView, at: number, final: boolean, dataBytes: number): void {
+    const tag = view.getUint32(at + AT_ITT);
+    const transfer = view.getUint32(at + AT_TTT);
+    const { tasks } = this.session;
+    const task = transfer === RESERVED_TAG ? tasks.find(tag) : tasks.at(transfer >>> 16);
+    const waits = task?.state === TaskState.RECEIVING || task?.state === TaskState.HELD;
+    // Data of a task that was aborted meanwhile is still on its way, and nobody's fault.
+    if (task === undefined || task.tag !== tag || !waits) {
+      this.#owner.count('data-out-dropped');
+      return;
+    }
+    const dataSn = view.getUint32(at + AT_DATA_SN);
+    const offset = view.getUint32(at + AT_BUFFER_OFFSET);
+    if (!this.#dataOut.header(task, transfer, dataSn, offset, dataBytes, final)) return;
+    this.#current = Current.DATA_OUT;
+    this.#final = final;
+    this.#task = task;
+  }
+
+  #hold(task: Task, bytes: Uint8Array, at: number, lengthBytes: number): void {
+    task.arrivedBytes += lengthBytes;
+    this.#heldBytes += lengthBytes;
+    if (this.#heldBytes <= HELD_BYTES_MAX) task.heldData?.push(bytes.slice(at, at + lengthBytes));
+    else task.discard = true;
+  }
+
+  /** A held task may start: what arrived for it is fed to it as if it came now. */
+  #startHeld(task: Task): void {
+    const pieces = task.heldData ?? [];
+    const more = task.unsolicited;
+    const length = task.arrivedBytes;
+    this.#heldBytes -= length;
+    task.heldData = null;
+    if (task.discard) {
+      endTask(task, TASK_SET_FULL);
+      this.answer(task);
+      return;
+    }
+    task.arrivedBytes = 0;
+    this.#start(task, length, more);
+    if (task.state !== TaskState.RECEIVING) return;
+    for (const piece of pieces) this.#dataOut.data(task, piece, 0, piece.length);
+    this.#dataOut.settleData(task);
+  }
+
+  // Lane: what data-in and data-out ask for.
+
+  answer(task: Task): void {
+    task.state = TaskState.ANSWERING;
+    if (!this.#inTurn || this.#answering || this.#ready.length > 0 || this.output.full) {
+      this.#ready.push(task);
+      this.wake();
+      return;
+    }
+    this.#progress(task);
+  }
+
+  #progress(task: Task): void {
+    this.#answering = true;
+    if (!this.#dataIn.progress(task)) this.#ready.unshift(task);
+    this.#answering = false;
+  }
+
+  settle(task: Task): void {
+    if (task.immediate) this.session.immediateInFlight -= 1;
+    else this.session.inFlight -= 1;
+  }
+
+  release(task: Task): void {
+    const { taskSet, tasks } = this.session;
+    this.#dataOut.released(task);
+    taskSet.ended(task);
+    tasks.release(task);
+    if (this.#closed) return;
+    for (let next = taskSet.next(); next !== undefined; next = taskSet.next()) {
+      this.#startHeld(next);
+    }
+  }
+
+  coldWrite(bytes: number): void {
+    this.#coldBytes += bytes;
+    if (bytes < 0 && !this.#inTurn) this.#owner.balance();
+  }
+
+  /** Sends a Reject with the header of the PDU that it is about. */
+  reject(reason: number, header: Uint8Array): void {
+    this.#owner.count('rejects');
+    const data = header.slice(0, BHS_BYTES);
+    const sequence = sequenceOf(this.session, true);
+    writePdu(this.session, this.output, encodeReject({ reason, dataSn: 0, data, ...sequence }));
+  }
+
+  // Ends.
+
+  /**
+   * Aborts a task: it is never answered, and `quiet` is called (maybe at once) when no operation of
+   * it can reach the device any more (ADVERSARIES 27).
+   */
+  abort(task: Task, quiet: () => void): void {
+    if (task.state === TaskState.ABORTED) {
+      const before = task.quiesced;
+      task.quiesced = () => {
+        before?.();
+        quiet();
+      };
+      return;
+    }
+    this.#owner.count('tasks-aborted');
+    if (this.#task === task) this.#task = null;
+    this.settle(task);
+    if (task.state === TaskState.HELD) {
+      this.session.taskSet.drop(task);
+      this.#heldBytes -= task.arrivedBytes;
+      this.session.tasks.release(task);
+      quiet();
+      return;
+    }
+    this.#ready.remove(task);
+    this.#dataIn.forget(task);
+    task.state = TaskState.ABORTED;
+    const gone = (): void => {
+      this.release(task);
+      quiet();
+    };
+    if (task.operations === 0) gone();
+    else task.quiesced = gone;
+  }
+
+  /** Aborts every task that matches, newest first, so that none that is held gets to start. */
+  abortAll(match: (task: Task) => boolean, quiet: () => void): void {
+    const tasks = this.session.tasks.list().filter(match);
+    let left = tasks.length + 1;
+    const one = (): void => {
+      left -= 1;
+      if (left === 0) quiet();
+    };
+    const held = (t: Task): number => (t.state === TaskState.HELD ? 0 : 1);
+    for (const task of tasks.sort((a, b) => held(a) - held(b))) this.abort(task, one);
+    one();
+  }
+
+  /** Nothing more is received, started or sent; calls `quiet` when all operations are answered. */
+  close(quiet: () => void): void {
+    this.#closed = true;
+    this.abortAll(() => true, quiet);
+  }
+}

@@ -1,0 +1,316 @@
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { Counters, EnvironmentError, UserError, errnoOf, silentLog, systemClock } from '#base/mod.ts';
+import type { Cancel, Clock, Log } from '#base/mod.ts';
+import type { ScsiTarget } from '#scsi/mod.ts';
+import { Connection } from './connection.ts';
+import type { ConnectionHost } from './connection.ts';
+import { DataPlane } from './data-plane.ts';
+import { SERVER_COUNTERS, silentObserver } from './events.ts';
+import type { ServerCounter, TargetObserver, TargetStats, Traffic } from './events.ts';
+import { ExportPolicy } from './export-policy.ts';
+import { DEFAULT_OFFER } from './keys.ts';
+import type { NegotiationOffer } from './keys.ts';
+import { CONNECTIONS_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX } from './limits.ts';
+import { LOGOUT_GRACE_MS, RECEIVE_BUFFER_BYTES, SWEEP_MS } from './limits.ts';
+import { formatPortal, normalizeIscsiName } from './names.ts';
+import type { ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
+import type { Session } from './session.ts';
+import { SocketTransport } from './socket-transport.ts';
+import { Target, fenceAll } from './target.ts';
+
+/** What a `TargetServer` can be given; everything has a default. */
+export type TargetServerOptions = {
+  readonly log?: Log;
+  readonly clock?: Clock;
+  readonly observer?: TargetObserver;
+  /** Decides on logins instead of the exports' own access lists. */
+  readonly policy?: TargetPolicy;
+  readonly offer?: Partial<NegotiationOffer>;
+  readonly random?: (bytes: number) => Uint8Array;
+};
+
+/** Which sessions are meant; all given fields must match. */
+export type SessionFilter = {
+  readonly id?: number;
+  readonly initiatorName?: string;
+  readonly targetName?: string;
+};
+
+const TSIH_MAX = 0xffff;
+
+/** An iSCSI target node: portals, exports, sessions. All on the thread that made it. */
+export class TargetServer implements ConnectionHost {
+  readonly plane = new DataPlane();
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly observer: TargetObserver;
+  readonly counters = new Counters<ServerCounter>(SERVER_COUNTERS);
+  readonly policy: TargetPolicy;
+  readonly offer: NegotiationOffer;
+  readonly random: (bytes: number) => Uint8Array;
+  readonly #exports = new ExportPolicy();
+  readonly #targets = new Map<string, Target>();
+  readonly #listeners: Server[] = [];
+  readonly #portals: PortalAddress[] = [];
+  readonly #halfOpen = new Set<Connection>();
+  readonly #open = new Set<Connection>();
+  readonly #sessions = new Map<number, Session>();
+  readonly #buffer: Buffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
+  readonly #view = new DataView(this.#buffer.buffer);
+  readonly #past: Traffic = noTraffic();
+  #lastId = 0;
+  #lastTsih = 0;
+  #closing: Promise<void> | null = null;
+  #ended: (() => void) | null = null;
+  #cancelSweep: Cancel = () => {};
+
+  constructor(options: TargetServerOptions = {}) {
+    this.clock = options.clock ?? systemClock;
+    this.log = options.log ?? silentLog;
+    this.observer = options.observer ?? silentObserver;
+    this.policy = options.policy ?? this.#exports;
+    this.offer = { ...DEFAULT_OFFER, ...options.offer };
+    this.random = options.random ?? randomBytes;
+    this.#armSweep();
+  }
+
+  /**
+   * Listens on every portal (port 0: any free one) and returns where. Throws `EnvironmentError` when
+   * one of them cannot be had; none stays open then.
+   */
+  async listen(portals: readonly PortalAddress[]): Promise<PortalAddress[]> {
+    const opened: PortalAddress[] = [];
+    for (const portal of portals) {
+      try {
+        opened.push(await this.#listenOn(portal));
+      } catch (e) {
+        for (const listener of this.#listeners.splice(-opened.length, opened.length)) {
+          listener.close();
+        }
+        throw portalError(portal, e);
+      }
+    }
+    this.#portals.push(...opened);
+    return opened;
+  }
+
+  /** Throws `UserError` for a name or credentials that cannot work, and for a name in use. */
+  addExport(config: ExportConfig, scsi: ScsiTarget): void {
+    const kept = this.#exports.add(config);
+    this.#targets.set(kept.iqn, new Target({ config: kept, scsi }));
+  }
+
+  /** Ends every session of the target; resolves when nothing can reach its units any more. */
+  removeExport(iqn: string): Promise<void> {
+    const name = normalizeIscsiName(iqn) ?? iqn;
+    const target = this.#targets.get(name);
+    if (target === undefined) {
+      throw new UserError('not-found', 'no-target', { what: `there is no target ${iqn}` });
+    }
+    this.#exports.remove(name);
+    this.#targets.delete(name);
+    return new Promise((resolve) => {
+      target.close('target-removed', resolve);
+    });
+  }
+
+  /** Ends sessions; resolves with their number when they are quiet. Initiators may come again. */
+  async dropSessions(filter: SessionFilter): Promise<number> {
+    const chosen = [...this.#sessions.values()].filter((s) => matches(s, filter));
+    await new Promise<void>((resolve) => {
+      fenceAll(chosen, () => 'dropped', resolve);
+    });
+    return chosen.length;
+  }
+
+  /** Counters, traffic and sessions at this moment. */
+  stats(): TargetStats {
+    const traffic = { ...this.#past };
+    for (const session of this.#sessions.values()) addTraffic(traffic, session.traffic);
+    return {
+      counters: this.counters.snapshot(),
+      traffic,
+      sessions: [...this.#sessions.values()].map((s) => ({ ...s.info, traffic: { ...s.traffic } })),
+      halfOpen: this.#halfOpen.size,
+    };
+  }
+
+  /**
+   * Stops: no new connections, initiators are asked to log out, and after a second the rest is cut.
+   * Resolves when nothing can reach any unit any more. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#cancelSweep();
+    for (const listener of this.#listeners) listener.close();
+    for (const connection of this.#halfOpen) connection.lost('the server stops');
+    const sessions = [...this.#sessions.values()];
+    for (const session of sessions) {
+      // iPXE knows no asynchronous message and drops the connection over one.
+      if (!session.info.firmware) session.owner.requestLogout();
+    }
+    if (sessions.some((s) => !s.info.firmware)) await this.#sessionsGone();
+    await new Promise<void>((resolve) => {
+      fenceAll([...this.#sessions.values()], () => 'dropped', resolve);
+    });
+  }
+
+  #sessionsGone(): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.clock.after(LOGOUT_GRACE_MS, resolve);
+      this.#ended = () => {
+        if ([...this.#sessions.values()].some((s) => !s.info.firmware)) return;
+        cancel();
+        resolve();
+      };
+      this.#ended();
+    });
+  }
+
+  // ConnectionHost.
+
+  target(name: string): Target | undefined {
+    return this.#targets.get(name);
+  }
+
+  sessionExists(tsih: number): boolean {
+    for (const session of this.#sessions.values()) if (session.info.tsih === tsih) return true;
+    return false;
+  }
+
+  newSession(): { id: number; tsih: number } {
+    this.#lastId += 1;
+    do {
+      this.#lastTsih = (this.#lastTsih % TSIH_MAX) + 1;
+    } while (this.sessionExists(this.#lastTsih));
+    return { id: this.#lastId, tsih: this.#lastTsih };
+  }
+
+  addresses(portal: PortalAddress): readonly string[] {
+    const wildcard = (p: PortalAddress): boolean => p.address === '0.0.0.0' || p.address === '::';
+    const shown = this.#portals.map((p) => (wildcard(p) ? { ...p, address: portal.address } : p));
+    return [...new Set(shown.map((p) => `${formatPortal(p)},1`))];
+  }
+
+  opened(connection: Connection, session: Session): void {
+    this.#halfOpen.delete(connection);
+    this.#open.add(connection);
+    this.#sessions.set(session.info.id, session);
+  }
+
+  closed(connection: Connection): void {
+    this.#halfOpen.delete(connection);
+    this.#open.delete(connection);
+  }
+
+  sessionEnded(session: Session): void {
+    this.#sessions.delete(session.info.id);
+    addTraffic(this.#past, session.traffic);
+    this.#ended?.();
+  }
+
+  // Listening.
+
+  #listenOn(portal: PortalAddress): Promise<PortalAddress> {
+    const listener = createServer({ pauseOnConnect: true }, (socket) => {
+      this.#accept(socket);
+    });
+    return new Promise((resolve, reject) => {
+      listener.once('error', reject);
+      listener.listen({ host: portal.address, port: portal.port }, () => {
+        listener.off('error', reject);
+        listener.on('error', (e) => {
+          this.log.error({ error: e, portal: formatPortal(portal) }, 'listener failed');
+        });
+        this.#listeners.push(listener);
+        const { address, port } = listener.address() as AddressInfo;
+        resolve({ address, port });
+      });
+    });
+  }
+
+  #accept(socket: Socket): void {
+    this.counters.inc('connections');
+    const address = socket.remoteAddress ?? '';
+    if (!this.#hasRoom(address)) {
+      this.counters.inc('connections-refused');
+      socket.destroy();
+      return;
+    }
+    const transport = new SocketTransport(socket, this.#buffer, this.#view);
+    const connection = new Connection(this, transport, transport);
+    this.#halfOpen.add(connection);
+    transport.start(connection);
+  }
+
+  /** Limits on what has not logged in: one host's flood must leave room for the others. */
+  #hasRoom(address: string): boolean {
+    if (this.#closing !== null || this.#open.size >= CONNECTIONS_MAX) return false;
+    if (this.#halfOpen.size >= HALF_OPEN_MAX) return false;
+    let same = 0;
+    for (const c of this.#halfOpen) if (address.endsWith(c.peer.address)) same += 1;
+    return same < HALF_OPEN_PER_ADDRESS_MAX;
+  }
+
+  #armSweep(): void {
+    this.#cancelSweep = this.clock.after(SWEEP_MS, () => {
+      const nowMs = this.clock.monotonicMs();
+      for (const connection of [...this.#halfOpen, ...this.#open]) connection.sweep(nowMs);
+      if (this.#closing === null) this.#armSweep();
+    });
+  }
+}
+
+function matches(session: Session, filter: SessionFilter): boolean {
+  const { info } = session;
+  return (
+    (filter.id === undefined || filter.id === info.id) &&
+    (filter.initiatorName === undefined || filter.initiatorName === info.initiatorName) &&
+    (filter.targetName === undefined || filter.targetName === info.targetName)
+  );
+}
+
+function noTraffic(): Traffic {
+  return {
+    readCommands: 0,
+    readBytes: 0,
+    writeCommands: 0,
+    writtenBytes: 0,
+    otherCommands: 0,
+    coldReads: 0,
+  };
+}
+
+function addTraffic(to: Traffic, more: Readonly<Traffic>): void {
+  to.readCommands += more.readCommands;
+  to.readBytes += more.readBytes;
+  to.writeCommands += more.writeCommands;
+  to.writtenBytes += more.writtenBytes;
+  to.otherCommands += more.otherCommands;
+  to.coldReads += more.coldReads;
+}
+
+function portalError(portal: PortalAddress, e: unknown): EnvironmentError {
+  const errno = errnoOf(e);
+  const what = `the iSCSI target cannot listen on ${formatPortal(portal)}`;
+  const causes: Record<string, { why: string; todo: string }> = {
+    EADDRINUSE: {
+      why: 'another program listens there already',
+      todo: `find it with "ss -ltnp | grep :${portal.port}" and stop it, or choose another port`,
+    },
+    EACCES: { why: 'no permission for that port', todo: 'use a port above 1023, or run as root' },
+    EADDRNOTAVAIL: {
+      why: 'this host does not have that address',
+      todo: 'list its addresses with "ip addr", or listen on 0.0.0.0',
+    },
+  };
+  const known = causes[errno ?? ''];
+  const why = errno ?? 'the operating system refused it';
+  return new EnvironmentError('portal', { what, ...(known ?? { why }) }, { cause: e });
+}

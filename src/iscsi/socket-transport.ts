@@ -1,0 +1,123 @@
+import { Socket } from 'node:net';
+import type { SocketConstructorOpts } from 'node:net';
+import { InternalError } from '#base/mod.ts';
+import type { Chunk } from './data-plane.ts';
+import type { Transport } from './output.ts';
+import type { PortalAddress } from './policy.ts';
+
+const NOTHING = new Uint8Array(0);
+/** First probe of TCP keep-alive, for peers that take no pings (iPXE). */
+const KEEP_ALIVE_AFTER_MS = 30_000;
+
+/** What a socket tells its connection. */
+export type SocketEvents = {
+  received(bytes: Buffer, view: DataView, at: number, end: number): void;
+  sent(chunk: Chunk, lengthBytes: number): void;
+  lost(reason: string): void;
+};
+
+/**
+ * A TCP socket as a `Transport`. Reads come by `onread` into one buffer shared by all sockets of the
+ * thread (never 'data', which allocates per read and halves large writes, measured); a write that
+ * the kernel takes whole at once costs no callback.
+ */
+export class SocketTransport implements Transport {
+  readonly peer: PortalAddress;
+  readonly portal: PortalAddress;
+  readonly #socket: Socket;
+  #events: SocketEvents | null = null;
+  #lost = false;
+
+  /** `accepted` must come from a server with `pauseOnConnect`: nothing was read from it yet. */
+  constructor(accepted: Socket, buffer: Buffer, view: DataView) {
+    const callback = (bytes: number): boolean => {
+      this.#events?.received(buffer, view, 0, bytes);
+      return true;
+    };
+    const socket = adopt(accepted, { onread: { buffer, callback } });
+    this.#socket = socket;
+    this.peer = { address: plain(socket.remoteAddress), port: socket.remotePort ?? 0 };
+    this.portal = { address: plain(socket.localAddress), port: socket.localPort ?? 0 };
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_AFTER_MS);
+    socket.on('error', (e) => {
+      this.#gone(e.message);
+    });
+    socket.on('end', () => {
+      this.#gone('the initiator closed the connection');
+    });
+    socket.on('close', () => {
+      this.#gone('the connection closed');
+    });
+  }
+
+  /** Starts delivery. */
+  start(events: SocketEvents): void {
+    this.#events = events;
+    this.#socket.resume();
+  }
+
+  send(chunk: Chunk, lengthBytes: number): boolean {
+    const socket = this.#socket;
+    if (socket.destroyed) return true;
+    const bytes = chunk.bytes.subarray(0, lengthBytes);
+    const done = (): void => {
+      this.#events?.sent(chunk, lengthBytes);
+    };
+    if (socket.writableLength > 0) {
+      socket.write(bytes, done);
+      return false;
+    }
+    socket.write(bytes);
+    if (socket.writableLength === 0) return true;
+    // Only now is a callback needed: an empty write behind the one that is under way brings it.
+    socket.write(NOTHING, done);
+    return false;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    this.#lost = true;
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  abort(): void {
+    this.#lost = true;
+    this.#socket.destroy();
+  }
+
+  #gone(reason: string): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    this.#events?.lost(reason);
+  }
+}
+
+/**
+ * Makes a socket with `onread` from an accepted one. Node offers `onread` only where a socket is
+ * constructed, and a server constructs its own: the handle moves to a new one.
+ */
+function adopt(accepted: Socket, options: SocketConstructorOpts): Socket {
+  if (!hasHandle(accepted)) throw new InternalError('an accepted socket has a handle');
+  const handle = accepted._handle;
+  accepted._handle = null;
+  accepted.destroy();
+  return new Socket({ ...options, handle: handle as never });
+}
+
+function hasHandle(socket: Socket): socket is Socket & { _handle: object | null } {
+  return '_handle' in socket && typeof socket._handle === 'object' && socket._handle !== null;
+}
+
+/** IPv4 peers of a dual-stack listener look like `::ffff:10.0.0.1`. */
+function plain(address: string | undefined): string {
+  return (address ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+}
