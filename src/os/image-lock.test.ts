@@ -143,11 +143,11 @@ test('an image that QEMU serves read-only may be shared, not written', async (t)
   if (!need(t, { tools: ['qemu-storage-daemon'] })) return;
   const path = image(t);
   const file = `driver=file,node-name=f,filename=${path},read-only=on`;
-  const holder = new Running('qemu-storage-daemon', [
-    ...['--blockdev', file, '--nbd-server', `addr.type=unix,addr.path=${path}.sock`],
-    ...['--export', 'type=nbd,id=e,node-name=f,writable=off'],
-    ...['--chardev', 'stdio,id=c', '--monitor', 'chardev=c'],
-  ]);
+  const nbd = 'type=nbd,id=e,node-name=f,writable=off';
+  const options = { blockdev: file, 'nbd-server': `addr.type=unix,addr.path=${path}.sock` };
+  const more = { export: nbd, chardev: 'stdio,id=c', monitor: 'chardev=c' };
+  const args = Object.entries({ ...options, ...more }).flatMap(([k, v]) => [`--${k}`, v]);
+  const holder = new Running('qemu-storage-daemon', args);
   try {
     await holder.waitFor(/QMP/);
     const fd = opened(t, path, 'r+');

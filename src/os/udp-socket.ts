@@ -19,6 +19,8 @@ export type UdpSocketOptions = {
   readonly reuseAddress?: boolean;
   /** Receive buffer; as root beyond net.core.rmem_max. */
   readonly receiveBufferBytes?: number;
+  /** Send buffer; as root beyond net.core.wmem_max. */
+  readonly sendBufferBytes?: number;
 };
 
 const SOCK_DGRAM = 2;
@@ -27,8 +29,10 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_BROADCAST = 6;
+const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_BINDTODEVICE = 25;
+const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
@@ -101,11 +105,13 @@ function configure(fd: number, options: UdpSocketOptions): void {
   if (options.family === 6) {
     must(setIntOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1), 'cannot keep IPv4 out');
   }
-  const size = options.receiveBufferBytes;
-  if (size !== undefined && setIntOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size) !== 0) {
-    // Not root: as much as net.core.rmem_max allows.
-    must(setIntOption(fd, SOL_SOCKET, SO_RCVBUF, size), 'cannot size the receive buffer');
-  }
+  const size = (bytes: number | undefined, force: number, plain: number): void => {
+    if (bytes === undefined || setIntOption(fd, SOL_SOCKET, force, bytes) === 0) return;
+    // Not root: as much as net.core.rmem_max and wmem_max allow.
+    must(setIntOption(fd, SOL_SOCKET, plain, bytes), 'cannot size the socket buffers');
+  };
+  size(options.receiveBufferBytes, SO_RCVBUFFORCE, SO_RCVBUF);
+  size(options.sendBufferBytes, SO_SNDBUFFORCE, SO_SNDBUF);
 }
 
 function bindError(errno: number, address: string, options: UdpSocketOptions): EnvironmentError {
