@@ -23,8 +23,11 @@ export function streamEvents(
     while (stream.open && !stream.congested) {
       const batch = events.after(cursor, EVENTS_PER_BATCH);
       if (batch.length === 0) return;
-      for (const event of batch) stream.write(frame(event));
-      cursor = batch.at(-1)?.id ?? cursor;
+      for (const event of batch) {
+        if (stream.congested) break;
+        stream.write(frame(event));
+        cursor = event.id;
+      }
     }
   };
 
