@@ -77,7 +77,7 @@ function servicesOf(server: BootServer, target: TargetStats): ServiceStatus[] {
       name: 'tftp',
       state: 'up',
       listeners: at(config.tftp.port),
-      counters: services.tftp.counters,
+      counters: services.tftp.counters(),
     },
     {
       name: 'http',

@@ -1,12 +1,6 @@
 import type { Clock, Log } from '#base/mod.ts';
 import { findLoaders, type FoundLoader } from '#ipxe/mod.ts';
-import {
-  FolderFiles,
-  TftpServer,
-  type TftpClient,
-  type TftpFile,
-  type TftpFiles,
-} from '#tftp/mod.ts';
+import { FolderFiles, TftpServer, type TftpFile, type TftpFiles } from '#tftp/mod.ts';
 import type { Config } from './config.ts';
 import type { BootNetwork } from './networks.ts';
 import type { ServerParts } from './server-parts.ts';
@@ -21,7 +15,8 @@ type Inputs = {
 
 /** TFTP on every boot network, with what status displays want. */
 export type TftpService = {
-  readonly counters: Readonly<Record<string, number>>;
+  /** Over all networks. */
+  counters(): Record<string, number>;
   stop(): Promise<void>;
 };
 
@@ -29,33 +24,34 @@ export type TftpService = {
 export async function startTftp(inputs: Inputs): Promise<TftpService> {
   const { config, networks, parts, clock, log } = inputs;
   const files = new LoaderFolders(config.loaders);
-  const server = new TftpServer({
-    listen: networks.map((n) => ({
-      address: n.address,
-      port: config.tftp.port,
-      mtuBytes: n.interface.mtu,
-    })),
-    files,
-    observer: parts.tftpStory,
-    singlePort: config.tftp.singlePort,
-    clock,
-    log,
-  });
-  try {
-    await server.start();
-  } catch (e) {
+  const servers: TftpServer[] = [];
+  const stop = async (): Promise<void> => {
+    await Promise.all(servers.map((s) => s.close()));
     files.close();
+  };
+  try {
+    for (const network of networks) {
+      const { port, singlePort } = config.tftp;
+      const { address } = network;
+      const mtu = network.interface.mtu;
+      const observer = parts.tftpStory;
+      servers.push(
+        TftpServer.open({ address, port, mtu, files, observer, singlePort, clock, log }),
+      );
+    }
+  } catch (e) {
+    await stop();
     throw e;
   }
-  return {
-    get counters() {
-      return server.counters;
-    },
-    stop: async () => {
-      await server.stop();
-      files.close();
-    },
-  };
+  return { counters: () => sum(servers.map((s) => s.counters())), stop };
+}
+
+function sum(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const total: Record<string, number> = {};
+  for (const one of all) {
+    for (const [name, count] of Object.entries(one)) total[name] = (total[name] ?? 0) + count;
+  }
+  return total;
 }
 
 /**
@@ -79,10 +75,10 @@ class LoaderFolders implements TftpFiles {
     }
   }
 
-  async open(name: string, client: TftpClient): Promise<TftpFile> {
+  async open(name: string): Promise<TftpFile> {
     const linked = this.#linked.get(name.replace(/^\/+/, ''));
-    if (linked !== undefined) return await linked.files.open(linked.loader.path, client);
-    return await this.#folders.open(name, client);
+    if (linked !== undefined) return await linked.files.open(linked.loader.path);
+    return await this.#folders.open(name);
   }
 
   close(): void {

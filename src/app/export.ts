@@ -1,0 +1,100 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { basename, extname, resolve } from 'node:path';
+import { createLog, EnvironmentError, messageOf, UserError } from '#base/mod.ts';
+import { TargetServer, type ChapCredentials } from '#iscsi/mod.ts';
+import { IQN_PREFIX } from '#machines/mod.ts';
+import type { Terminal } from './output.ts';
+import { serveDisk } from './served-disk.ts';
+
+/** `polyboot export`: what the command line says. */
+export type ExportOptions = {
+  readonly file: string;
+  readonly port: number;
+  readonly listen: string;
+  readonly iqn?: string | undefined;
+  readonly readOnly: boolean;
+  readonly removable: boolean;
+  readonly cdrom: boolean;
+  readonly cache: 'writeback' | 'writethrough';
+  readonly chapUser?: string | undefined;
+  readonly chapSecretFile?: string | undefined;
+  readonly digests: boolean;
+  readonly terminal: Terminal;
+};
+
+/** Files of other formats: shown raw they would be a broken disk, and writing would destroy them. */
+const OTHER_FORMATS = ['.qcow2', '.vmdk', '.vhd', '.vhdx', '.vdi'];
+
+/**
+ * A bare iSCSI target for one file or device: no state, LUN 0 is the disk, anybody may log in (with
+ * CHAP: anybody who knows the secret). Prints its URL when ready; ends cleanly on SIGTERM.
+ */
+export async function exportFile(options: ExportOptions): Promise<number> {
+  const { terminal } = options;
+  const path = resolve(options.file);
+  if (OTHER_FORMATS.includes(extname(path).toLowerCase())) throw otherFormat(path);
+  const iqn = options.iqn ?? IQN_PREFIX + iqnSuffix(path);
+  const chap = chapOf(options);
+  const server = new TargetServer({
+    log: createLog('warn'),
+    ...(options.digests ? {} : { offer: { headerDigests: ['None'], dataDigests: ['None'] } }),
+  });
+  const disk = await serveDisk(server, {
+    config: { iqn, access: 'any', takeover: false, ...(chap === undefined ? {} : { chap }) },
+    path,
+    ...(options.cdrom ? { blockBytes: 2048 } : {}),
+    readOnly: options.readOnly,
+    cdrom: options.cdrom,
+    removable: options.removable,
+    cache: options.cache,
+    serial: path,
+  });
+  try {
+    const [at] = await server.listen([{ address: options.listen, port: options.port }]);
+    const host = options.listen.includes(':') ? `[${options.listen}]` : options.listen;
+    const ended = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
+    terminal.out(`iscsi://${host}:${at?.port ?? options.port}/${iqn}/0\n`);
+    await ended;
+  } finally {
+    await server.close();
+    await disk.close();
+  }
+  return 0;
+}
+
+function otherFormat(path: string): UserError {
+  return new UserError('unsupported', 'image-format', {
+    what: `${path} is not a raw image`,
+    why: 'its name says another format, and only raw files and devices can be served',
+    todo: 'convert it: qemu-img convert -O raw IN OUT.img',
+  });
+}
+
+/** A file name as the part of an IQN behind the colon (RFC 3722: lower case, no underscore). */
+function iqnSuffix(path: string): string {
+  const name = basename(path)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9.-]+/g, '-');
+  return name.replaceAll(/^-+|-+$/g, '') || 'disk';
+}
+
+function chapOf(options: ExportOptions): ChapCredentials | undefined {
+  const { chapUser, chapSecretFile } = options;
+  if (chapUser === undefined && chapSecretFile === undefined) return undefined;
+  if (chapUser === undefined || chapSecretFile === undefined) {
+    throw new UserError('invalid', 'chap', {
+      what: 'CHAP needs both a user and a secret',
+      todo: 'give --chap USER and --chap-secret-file FILE',
+    });
+  }
+  try {
+    const secret = readFileSync(chapSecretFile, 'utf8').replace(/\r?\n$/, '');
+    return { user: chapUser, secret };
+  } catch (e) {
+    throw new EnvironmentError('chap-secret', {
+      what: `cannot read the CHAP secret from ${chapSecretFile}`,
+      why: messageOf(e),
+    });
+  }
+}
