@@ -38,7 +38,7 @@ export type AdminAppOptions = {
   readonly log?: Log;
 };
 
-/** The admin API for one listener: guarded, validated, described at /openapi.json. Not listening. */
+/** The admin API for one listener: guarded, validated, described. Not listening yet. */
 export async function buildAdminApp(options: AdminAppOptions): Promise<ApiApp> {
   const log = options.log ?? silentLog;
   const context: RouteContext = {
@@ -121,7 +121,7 @@ function sendError(error: unknown, reply: FastifyReply, log: Log): FastifyReply 
 }
 
 function sendStatus(reply: FastifyReply, statusCode: number): FastifyReply {
-  const { status, body } = httpError(Object.assign(new Error('refused'), { statusCode }));
+  const { status, body } = httpError({ statusCode });
   return reply.code(status).send(body);
 }
 

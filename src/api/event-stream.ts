@@ -8,7 +8,8 @@ import type { Stream } from './stream.ts';
  * Sends every event after number `after` (undefined: from now on) until the stream ends.
  *
  * Events always come from the log by number; a new event only wakes the pump. So replay and live
- * need no seam: nothing is lost, doubled or reordered, and a slow reader holds a number, not a queue.
+ * need no seam: nothing is lost, doubled or reordered, and a slow reader costs a number,
+ * not a queue.
  */
 export function streamEvents(
   { services: { events }, clock }: RouteContext,

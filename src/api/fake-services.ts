@@ -2,7 +2,7 @@ import { FakeClock, UserError, type Clock } from '#base/mod.ts';
 import type { Image, ImageWork } from '#images/mod.ts';
 import { MachineService, MemoryMachineRepository } from '#machines/mod.ts';
 import type { TimelineEvent } from './schema/timeline.ts';
-import type { AdminEvents, AdminImages, AdminServices } from './services.ts';
+import type { AdminEvents, AdminImages, AdminServices, ImageBuild } from './services.ts';
 
 /**
  * The services in memory, for tests of the API and of the command line: the inventory is the real
@@ -63,7 +63,7 @@ export class FakeServices implements AdminServices {
   }
 }
 
-/** Images as records; `build` goes on when the test calls `step`, and ends when it calls `finish`. */
+/** Images as records; a test moves and ends `build` through `running`. */
 export class FakeImages implements AdminImages {
   readonly #images = new Map<string, Image>();
   readonly #held: (name: string) => boolean;
@@ -110,9 +110,7 @@ export class FakeImages implements AdminImages {
     });
   }
 
-  async build(name: string, request: { recipe: string }, work: ImageWork): Promise<Image> {
-    if (request.recipe !== 'debian')
-      throw new UserError('invalid', 'recipe-unknown', { what: `no recipe "${request.recipe}"` });
+  async build(name: string, request: ImageBuild, work: ImageWork): Promise<Image> {
     const cancelled = new Promise<never>((_, reject) => {
       work.signal?.addEventListener('abort', () => {
         this.cancelled += 1;
@@ -127,7 +125,7 @@ export class FakeImages implements AdminImages {
     await Promise.race([finished, cancelled]);
     if (name === 'unlucky')
       throw new UserError('conflict', 'no-luck', { what: 'it broke', why: 'luck' });
-    return this.#put({ ...blank(name), source: 'recipe debian' });
+    return this.#put({ ...blank(name), source: `recipe ${request.recipe}` });
   }
 
   clone(name: string, newName: string, work: ImageWork): Promise<Image> {

@@ -14,7 +14,7 @@ export class Unauthorized extends UserError {
   constructor() {
     super('forbidden', 'token-needed', {
       what: 'this request carries no valid token',
-      todo: 'send it with "authorization: Bearer TOKEN"; the token is in the file that `tokenFile` of the configuration names',
+      todo: 'send "authorization: Bearer TOKEN", with what the file of admin.tokenFile holds',
     });
   }
 }
@@ -24,8 +24,8 @@ export class Unauthorized extends UserError {
  * token. Throws UserError forbidden.
  *
  * - DNS rebinding: a foreign name in Host, though the packet came here.
- * - CSRF and cross-origin streams: Origin or Sec-Fetch-Site of another site; a body that is not JSON
- *   (checked by content type, which makes browsers ask first).
+ * - CSRF and cross-origin streams: Origin or Sec-Fetch-Site of another site; a body that is not
+ *   JSON (checked by content type, which makes browsers ask first).
  */
 export function checkAccess(access: Access, headers: IncomingHttpHeaders): void {
   if (access.kind === 'tcp' && !access.hosts.includes(hostName(headers.host ?? '')))

@@ -17,6 +17,7 @@ import { startAdminServer, type AdminServer } from './server.ts';
 /** Cases of ADVERSARIES 18, by name. */
 const TOKEN = 'a-token-of-this-test';
 const NEW = JSON.stringify({ name: 'p4', macs: ['52:54:00:00:00:01'] });
+const POST = 'POST /v1/machines HTTP/1.1\r\ncontent-type: application/json\r\n';
 const JSON_TYPE = { 'content-type': 'application/json' };
 
 async function tcpApp(token?: string): Promise<ApiApp> {
@@ -195,9 +196,7 @@ test('a body over the limit is refused, whatever length it claims', async (t) =>
   assert.equal(answer.statusCode, 413);
   const { connect } = await unixServer(t);
   const socket = connect();
-  socket.write(
-    'POST /v1/machines HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n[',
-  );
+  socket.write(`${POST}host: x\r\ncontent-length: 99999999999\r\n\r\n[`);
   const [reply] = (await once(socket, 'data')) as [Buffer];
   assert.match(reply.toString(), /^HTTP\/1\.1 413 /);
   socket.destroy();
@@ -223,7 +222,7 @@ test('slowloris: a request that never ends is let go', async () => {
   const { port } = app.server.address() as { port: number };
   for (const start of [
     'GET /v1/machines HTTP/1.1\r\nhost: localhost\r\nx-slow: ',
-    'POST /v1/machines HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"na',
+    `${POST}host: localhost\r\ncontent-length: 100\r\n\r\n{"na`,
   ]) {
     const socket = createConnection(port, '127.0.0.1');
     socket.on('error', () => undefined);
@@ -235,7 +234,7 @@ test('slowloris: a request that never ends is let go', async () => {
   await app.close();
 });
 
-test('idle sockets: no more than the limit are held, and others are served again after', async (t) => {
+test('idle sockets: no more than the limit are held; others are served after', async (t) => {
   const { connect } = await unixServer(t);
   const idle: Socket[] = [];
   const closed: Promise<unknown>[] = [];

@@ -54,8 +54,8 @@ function known(
 }
 
 function fastifyError(e: unknown): (HttpError & { internal: boolean }) | undefined {
-  if (!(e instanceof Error)) return undefined;
-  if (!('statusCode' in e) || typeof e.statusCode !== 'number') return undefined;
+  if (typeof e !== 'object' || e === null || !('statusCode' in e)) return undefined;
+  if (typeof e.statusCode !== 'number') return undefined;
   const text = FASTIFY_TEXTS[e.statusCode];
   if (text === undefined) return undefined;
   return known(e.statusCode, text.code, text);

@@ -5,8 +5,8 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /**
- * Refuses JSON nested deeper than `depthMax` before anything recursive sees it: one linear pass that
- * knows strings and brackets. Throws UserError invalid `json-too-deep`.
+ * Refuses JSON nested deeper than `depthMax` before anything recursive sees it: one linear pass
+ * that knows strings and brackets. Throws UserError invalid `json-too-deep`.
  */
 export function checkJsonDepth(text: string, depthMax: number = JSON_DEPTH_MAX): void {
   let depth = 0;

@@ -10,7 +10,7 @@ export const JSON_DEPTH_MAX = 32;
 /** Request line and headers together. */
 export const HEADER_BYTES_MAX = 16 * 1024;
 
-/** A client that has not sent all its headers, or all its request, by then is let go (slowloris). */
+/** A client that has not sent its headers, or its whole request, by then is let go (slowloris). */
 export const HEADERS_TIMEOUT_MS = 10_000;
 export const REQUEST_TIMEOUT_MS = 30_000;
 

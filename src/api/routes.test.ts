@@ -58,7 +58,7 @@ test('a machine is added, shown, changed, given one boot, and forgotten', async 
   assert.equal((await call('GET', '/v1/machines/p4')).status, 404);
 });
 
-test('secrets go in and never come out, unless the whole state is asked for with them', async () => {
+test('secrets go in and come out only with the whole state, when asked for', async () => {
   const { app, call } = await setUp();
   const chap = {
     user: 'p4',

@@ -51,5 +51,5 @@ export interface AdminServices {
   readonly images: AdminImages;
   readonly events: AdminEvents;
   leases(): readonly Lease[];
-  status(): Status;
+  status(): Status | Promise<Status>;
 }

@@ -34,7 +34,7 @@ export class Streams {
   }
 }
 
-/** An answer that goes on. Never holds more than a bounded amount for a client that does not read. */
+/** An answer that goes on. Holds a bounded amount for a client that does not read. */
 export class Stream {
   readonly #raw: ServerResponse;
   readonly #onEnd = new Set<() => void>();

@@ -86,7 +86,7 @@ test('Last-Event-ID takes up where the client was; it outranks the query', async
   stream.stop();
 });
 
-test('without a number the stream begins now; with one from another life, at the beginning', async (t) => {
+test('without a number a stream begins now; with one too high, at the start', async (t) => {
   const { services, socketPath } = await setUp(t);
   services.events.emit({});
   const now = raw(socketPath, '/v1/events/stream');
@@ -158,13 +158,9 @@ test('long work tells its progress, at most ten times a second, and its result',
   );
 });
 
-test('work that fails at once has the status of its error, later the error as its last line', async (t) => {
+test('work that fails at once has the status of its error, later a last line', async (t) => {
   const { services, client } = await setUp(t);
   const said = (code: string) => (e: unknown) => e instanceof RemoteError && e.code === code;
-  await assert.rejects(
-    client.makeImage({ action: 'build', name: 'x', recipe: 'none' }, () => undefined),
-    (e: unknown) => said('recipe-unknown')(e) && e instanceof UserError && e.kind === 'invalid',
-  );
   await assert.rejects(
     client.makeImage({ action: 'clone', from: 'none', name: 'x' }, () => undefined),
     (e: unknown) => said('image-unknown')(e) && e instanceof UserError && e.kind === 'not-found',

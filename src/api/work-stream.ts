@@ -8,8 +8,8 @@ import type { Stream } from './stream.ts';
 
 /**
  * Answers with the lines of long work: `{"progress":…}` at most ten times a second, then one
- * `{"result":…}` or `{"error":…}`. Work that fails before its first line is an ordinary error answer
- * with its status. The client cancels by closing the connection.
+ * `{"result":…}` or `{"error":…}`. Work that fails before its first line is an ordinary error
+ * answer with its status. The client cancels by closing the connection.
  */
 export async function answerWork(
   reply: FastifyReply,

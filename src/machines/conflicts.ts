@@ -22,7 +22,7 @@ export function macTaken(mac: string, holder: string): UserError {
 export function addressTaken(address: string, holder: string): UserError {
   return new UserError('conflict', 'machine-address-taken', {
     what: `the address ${address} is reserved for machine "${holder}"`,
-    todo: `choose another address, or free that one (polyboot machine set ${holder} --address none)`,
+    todo: `choose another, or free that one: polyboot machine set ${holder} --address none`,
   });
 }
 
@@ -34,7 +34,11 @@ export function imageHeld(image: string, holder: Holder, wanted: HoldMode): User
     why: sharedBoth
       ? 'an image that machines share is read-only, so none can have it to itself'
       : 'an image used exclusively belongs to one machine: two writers would destroy it',
-    todo: `detach it there first (polyboot machine set ${holder.machine} --drive none), attach it as "${image}:shared" on every machine, or make a copy (polyboot image clone ${image} COPY)`,
+    todo: [
+      `detach it there first (polyboot machine set ${holder.machine} --drive none),`,
+      `attach it as "${image}:shared" on every machine,`,
+      `or make a copy (polyboot image clone ${image} COPY)`,
+    ].join(' '),
   });
 }
 

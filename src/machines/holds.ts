@@ -50,7 +50,7 @@ export function describeHold(holder: Holder): string {
   return `machine "${holder.machine}" ${as}${holder.once ? ', by a one-time boot' : ''}`;
 }
 
-/** What `machine` boots with now: the override that its present boot took, else its standing plan. */
+/** What `machine` boots with now: the override that this boot took, else its standing plan. */
 export function bootInForce(machine: Machine): { plan: BootPlan; drives: Drive[] } {
   return merged(machine, machine.thisBoot);
 }

@@ -4,10 +4,10 @@ export const MACHINES_MAX = 10_000;
 /** Machines that introduced themselves and that nobody has named yet: a room of classrooms. */
 export const UNREGISTERED_MAX = 1_024;
 
-/** An unregistered machine not seen for this long gives its place to a new one when all are taken. */
+/** An unregistered machine not seen for so long gives its place to a new one when all are taken. */
 export const UNREGISTERED_IDLE_MS = 60 * 60 * 1000;
 
-/** Introductions: a classroom at once (256), then 20 a second: 100,000 invented MACs cost nothing. */
+/** Introductions: a classroom at once (256), then 20 a second: a flood of MACs costs nothing. */
 export const INTRODUCTIONS_BURST = 256;
 export const INTRODUCTIONS_PER_SECOND = 20;
 

@@ -20,7 +20,7 @@ export type MachineBatch = {
  * The machines as this process sees them: an index in memory over the repository, changed only
  * through `commit`, which keeps the two equal. This process is the store's only writer.
  *
- * check → store (durable) → index → tell subscribers; a failed step leaves everything as it was.
+ * check → store (durable) → index → tell subscribers; a failed step changes nothing.
  */
 export class MachineBook {
   readonly #repository: MachineRepository;

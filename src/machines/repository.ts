@@ -18,7 +18,7 @@ export interface MachineRepository {
   update(machine: Machine): void;
   /** Throws UserError not-found `machine-unknown`. */
   remove(id: string): void;
-  /** All of `work` or nothing of it; durable when the outermost returns. An inner one that throws is
-   * undone alone when its caller goes on. */
+  /** All of `work` or nothing of it; durable when the outermost returns. An inner one that
+   * throws is undone alone when its caller goes on. */
   transaction<T>(work: () => T): T;
 }

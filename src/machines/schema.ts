@@ -181,8 +181,8 @@ export const machineSchema = z.strictObject({
 });
 
 /**
- * A computer, known by its MAC addresses. `registered` false: it introduced itself and its owner has
- * not said what it is. `nextBoot`: an override waiting for the next boot; `thisBoot`: the override
+ * A computer, known by its MAC addresses. `registered` false: it introduced itself and its owner
+ * has not said what it is. `nextBoot`: an override waiting for the next boot; `thisBoot`: the one
  * that the present boot took. Objects handed out are frozen.
  */
 export type Machine = z.output<typeof machineSchema>;

@@ -174,8 +174,8 @@ export class MachineService {
   }
 
   /**
-   * A boot of the machine begins: a pending override becomes the one in force, and one of an earlier
-   * boot ends. To be called once per boot; `bootOf` answers the same afterwards.
+   * A boot of the machine begins: a pending override becomes the one in force, and one of an
+   * earlier boot ends. To be called once per boot; `bootOf` answers the same afterwards.
    * Throws UserError not-found when the id is unknown.
    */
   beginBoot(id: string): Boot {
@@ -213,8 +213,8 @@ export class MachineService {
 
   /**
    * The machine with that MAC; an unknown one is written down as `new-<last 3 MAC bytes>`,
-   * unregistered, with the menu as its plan. Undefined when it is no MAC of a network card, when too
-   * many introduce themselves, or when all places are taken by machines seen within the hour.
+   * unregistered, with the menu as its plan. Undefined when it is no MAC of a network card, when
+   * too many introduce themselves, or when all places are taken by machines seen within the hour.
    */
   discover(introduction: Introduction): Machine | undefined {
     const known = this.byMac(introduction.mac);

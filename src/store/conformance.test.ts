@@ -52,184 +52,190 @@ const disk: Image = {
   createdAtMs: 1_700_000_000_000,
 };
 
-for (const [name, make] of Object.entries(IMPLEMENTATIONS)) {
-  test(`${name}: a machine comes back as it was put in, with every field and with none`, () => {
-    const { machines } = make();
-    const bare = machine('bare');
-    const full = machine('full', {
-      macs: ['52:54:00:aa:00:01', '52:54:00:aa:00:02'],
-      uuid: '11111111-2222-3333-4444-555555555555',
-      address: '10.0.0.5',
-      plan: { kind: 'kernel', kernel: 'vmlinuz', initrd: ['a', 'b'], cmdline: 'quiet "ä"' },
-      drives: [shared('tools'), exclusive('disk')],
-      chap: { user: 'u', secret: 'secretsecret', mutualUser: 't', mutualSecret: 'secretsecreT' },
-      loader: 'ipxe.efi',
-      arch: 7,
-      registered: false,
-      nextBoot: { plan: { kind: 'iso', image: 'installer' }, drives: [] },
-      thisBoot: { plan: { kind: 'script', text: '#!ipxe\necho hi\n' } },
-      note: 'under the bench',
-      seenAtMs: 1_700_000_000_001,
+function suite(what: string, body: (make: () => Repositories) => void): void {
+  for (const [name, make] of Object.entries(IMPLEMENTATIONS)) {
+    test(`${name}: ${what}`, () => {
+      body(make);
     });
-    machines.insert(full);
-    machines.insert(bare);
-    assert.deepEqual(machines.get(full.id), full);
-    assert.deepEqual(machines.get(bare.id), bare);
-    assert.deepEqual(
-      machines.list().map((m) => m.name),
-      ['bare', 'full'],
-    );
-  });
+  }
+}
 
-  test(`${name}: update replaces the whole machine`, () => {
-    const { machines } = make();
-    const before = machine('a', { address: '10.0.0.5', drives: [exclusive('x')], note: 'old' });
-    machines.insert(before);
-    const { address: _, note: __, ...rest } = before;
-    const after = { ...rest, name: 'b', macs: ['52:54:00:bb:00:01'], drives: [shared('y')] };
-    machines.update(after);
-    assert.deepEqual(machines.get(before.id), after);
-    assert.throws(() => {
-      machines.update(machine('nobody'));
-    }, unknown);
+suite('a machine comes back as it was put in, with every field and with none', (make) => {
+  const { machines } = make();
+  const bare = machine('bare');
+  const full = machine('full', {
+    macs: ['52:54:00:aa:00:01', '52:54:00:aa:00:02'],
+    uuid: '11111111-2222-3333-4444-555555555555',
+    address: '10.0.0.5',
+    plan: { kind: 'kernel', kernel: 'vmlinuz', initrd: ['a', 'b'], cmdline: 'quiet "ä"' },
+    drives: [shared('tools'), exclusive('disk')],
+    chap: { user: 'u', secret: 'secretsecret', mutualUser: 't', mutualSecret: 'secretsecreT' },
+    loader: 'ipxe.efi',
+    arch: 7,
+    registered: false,
+    nextBoot: { plan: { kind: 'iso', image: 'installer' }, drives: [] },
+    thisBoot: { plan: { kind: 'script', text: '#!ipxe\necho hi\n' } },
+    note: 'under the bench',
+    seenAtMs: 1_700_000_000_001,
   });
+  machines.insert(full);
+  machines.insert(bare);
+  assert.deepEqual(machines.get(full.id), full);
+  assert.deepEqual(machines.get(bare.id), bare);
+  assert.deepEqual(
+    machines.list().map((m) => m.name),
+    ['bare', 'full'],
+  );
+});
 
-  test(`${name}: what was removed is gone, and its MACs, address and images are free`, () => {
-    const { machines } = make();
-    const old = machine('a', { address: '10.0.0.5', drives: [exclusive('x')] });
-    machines.insert(old);
+suite('update replaces the whole machine', (make) => {
+  const { machines } = make();
+  const before = machine('a', { address: '10.0.0.5', drives: [exclusive('x')], note: 'old' });
+  machines.insert(before);
+  const { address: _, note: __, ...rest } = before;
+  const after = { ...rest, name: 'b', macs: ['52:54:00:bb:00:01'], drives: [shared('y')] };
+  machines.update(after);
+  assert.deepEqual(machines.get(before.id), after);
+  assert.throws(() => {
+    machines.update(machine('nobody'));
+  }, unknown);
+});
+
+suite('what was removed is gone, and its MACs, address and images are free', (make) => {
+  const { machines } = make();
+  const old = machine('a', { address: '10.0.0.5', drives: [exclusive('x')] });
+  machines.insert(old);
+  machines.remove(old.id);
+  assert.equal(machines.get(old.id), undefined);
+  assert.throws(() => {
     machines.remove(old.id);
-    assert.equal(machines.get(old.id), undefined);
+  }, unknown);
+  machines.insert({ ...old, id: 'another' });
+  assert.equal(machines.list().length, 1);
+});
+
+suite('two machines share no name, MAC or address', (make) => {
+  const { machines } = make();
+  const one = machine('a', { address: '10.0.0.5' });
+  machines.insert(one);
+  const tries: [Machine, string][] = [
+    [machine('a'), 'machine-name-taken'],
+    [machine('b', { macs: ['52:54:00:cc:00:09', ...one.macs] }), 'machine-mac-taken'],
+    [machine('b', { address: '10.0.0.5' }), 'machine-address-taken'],
+  ];
+  for (const [second, code] of tries) {
     assert.throws(() => {
-      machines.remove(old.id);
-    }, unknown);
-    machines.insert({ ...old, id: 'another' });
-    assert.equal(machines.list().length, 1);
-  });
+      machines.insert(second);
+    }, conflict(code));
+  }
+  const two = machine('b');
+  machines.insert(two);
+  for (const [second, code] of tries) {
+    assert.throws(() => {
+      machines.update({ ...second, id: two.id });
+    }, conflict(code));
+  }
+  assert.deepEqual(machines.list(), [one, two]);
+});
 
-  test(`${name}: two machines share no name, MAC or address`, () => {
-    const { machines } = make();
-    const one = machine('a', { address: '10.0.0.5' });
-    machines.insert(one);
-    const tries: [Machine, string][] = [
-      [machine('a'), 'machine-name-taken'],
-      [machine('b', { macs: ['52:54:00:cc:00:09', ...one.macs] }), 'machine-mac-taken'],
-      [machine('b', { address: '10.0.0.5' }), 'machine-address-taken'],
-    ];
-    for (const [second, code] of tries) {
-      assert.throws(() => {
-        machines.insert(second);
-      }, conflict(code));
-    }
-    const two = machine('b');
-    machines.insert(two);
-    for (const [second, code] of tries) {
-      assert.throws(() => {
-        machines.update({ ...second, id: two.id });
-      }, conflict(code));
-    }
-    assert.deepEqual(machines.list(), [one, two]);
-  });
+suite('an exclusive image has one holder, a shared one has many', (make) => {
+  const { machines } = make();
+  machines.insert(machine('writer', { drives: [exclusive('disk')] }));
+  machines.insert(machine('reader', { drives: [shared('golden')] }));
+  machines.insert(machine('reader2', { drives: [shared('golden')] }));
+  const iso = { kind: 'iso', image: 'disk' } as const;
+  const rivals = [
+    machine('r', { drives: [exclusive('disk')] }),
+    machine('r', { drives: [shared('disk')] }),
+    machine('r', { drives: [exclusive('golden')] }),
+    machine('r', { plan: iso }),
+    machine('r', { nextBoot: { plan: { kind: 'san' }, drives: [exclusive('disk')] } }),
+    machine('r', { thisBoot: { plan: iso } }),
+  ];
+  for (const rival of rivals) {
+    assert.throws(() => {
+      machines.insert(rival);
+    }, conflict('image-held'));
+  }
+  assert.equal(machines.list().length, 3);
+});
 
-  test(`${name}: an exclusive image has one holder, a shared one has many`, () => {
-    const { machines } = make();
-    machines.insert(machine('writer', { drives: [exclusive('disk')] }));
-    machines.insert(machine('reader', { drives: [shared('golden')] }));
-    machines.insert(machine('reader2', { drives: [shared('golden')] }));
-    const iso = { kind: 'iso', image: 'disk' } as const;
-    const rivals = [
-      machine('r', { drives: [exclusive('disk')] }),
-      machine('r', { drives: [shared('disk')] }),
-      machine('r', { drives: [exclusive('golden')] }),
-      machine('r', { plan: iso }),
-      machine('r', { nextBoot: { plan: { kind: 'san' }, drives: [exclusive('disk')] } }),
-      machine('r', { thisBoot: { plan: iso } }),
-    ];
-    for (const rival of rivals) {
-      assert.throws(() => {
-        machines.insert(rival);
-      }, conflict('image-held'));
-    }
-    assert.equal(machines.list().length, 3);
+suite('a machine is no rival of itself', (make) => {
+  const { machines } = make();
+  const own = machine('a', {
+    drives: [exclusive('disk')],
+    nextBoot: { plan: { kind: 'san' }, drives: [shared('disk'), exclusive('other')] },
   });
+  machines.insert(own);
+  machines.update({ ...own, note: 'again' });
+  assert.equal(machines.get(own.id)?.note, 'again');
+});
 
-  test(`${name}: a machine is no rival of itself`, () => {
-    const { machines } = make();
-    const own = machine('a', {
-      drives: [exclusive('disk')],
-      nextBoot: { plan: { kind: 'san' }, drives: [shared('disk'), exclusive('other')] },
+suite('a transaction is all or nothing, and an inner one alone can fail', (make) => {
+  const { machines } = make();
+  const [a, b, c] = [machine('a'), machine('b'), machine('c')];
+  assert.throws(() => {
+    machines.transaction(() => {
+      machines.insert(a);
+      machines.insert(machine('a'));
     });
-    machines.insert(own);
-    machines.update({ ...own, note: 'again' });
-    assert.equal(machines.get(own.id)?.note, 'again');
-  });
-
-  test(`${name}: a transaction is all or nothing, and an inner one alone can fail`, () => {
-    const { machines } = make();
-    const [a, b, c] = [machine('a'), machine('b'), machine('c')];
+  }, conflict('machine-name-taken'));
+  assert.deepEqual(machines.list(), []);
+  machines.transaction(() => {
+    machines.insert(b);
     assert.throws(() => {
       machines.transaction(() => {
-        machines.insert(a);
-        machines.insert(machine('a'));
+        machines.insert(c);
+        throw new UserError('invalid', 'x', { what: 'x' });
       });
-    }, conflict('machine-name-taken'));
-    assert.deepEqual(machines.list(), []);
-    machines.transaction(() => {
-      machines.insert(b);
-      assert.throws(() => {
-        machines.transaction(() => {
-          machines.insert(c);
-          throw new UserError('invalid', 'x', { what: 'x' });
-        });
-      }, UserError);
-      machines.insert(a);
-    });
-    assert.deepEqual(machines.list(), [a, b]);
+    }, UserError);
+    machines.insert(a);
   });
+  assert.deepEqual(machines.list(), [a, b]);
+});
 
-  test(`${name}: a change to what was handed in or out does not reach the repository`, () => {
-    const { machines } = make();
-    const mine = machine('a', { drives: [shared('x')] });
-    machines.insert(mine);
-    mine.drives.push(shared('y'));
-    mine.macs[0] = '52:54:00:ff:ff:ff';
-    machines.get(mine.id)?.drives.push(shared('z'));
-    machines.list()[0]?.drives.push(shared('z'));
-    assert.deepEqual(machines.get(mine.id)?.drives, [shared('x')]);
-    assert.notDeepEqual(machines.get(mine.id)?.macs, mine.macs);
-  });
+suite('a change to what was handed in or out does not reach the repository', (make) => {
+  const { machines } = make();
+  const mine = machine('a', { drives: [shared('x')] });
+  machines.insert(mine);
+  mine.drives.push(shared('y'));
+  mine.macs[0] = '52:54:00:ff:ff:ff';
+  machines.get(mine.id)?.drives.push(shared('z'));
+  machines.list()[0]?.drives.push(shared('z'));
+  assert.deepEqual(machines.get(mine.id)?.drives, [shared('x')]);
+  assert.notDeepEqual(machines.get(mine.id)?.macs, mine.macs);
+});
 
-  test(`${name}: images come and go by name`, () => {
-    const { images } = make();
-    const noted: Image = { ...disk, name: 'a', kind: 'iso', owned: false, note: 'n', source: 's' };
+suite('images come and go by name', (make) => {
+  const { images } = make();
+  const noted: Image = { ...disk, name: 'a', kind: 'iso', owned: false, note: 'n', source: 's' };
+  images.insert(disk);
+  images.insert(noted);
+  assert.deepEqual(images.list(), [noted, disk]);
+  assert.deepEqual(images.get('dos'), disk);
+  assert.throws(() => {
     images.insert(disk);
-    images.insert(noted);
-    assert.deepEqual(images.list(), [noted, disk]);
-    assert.deepEqual(images.get('dos'), disk);
-    assert.throws(() => {
-      images.insert(disk);
-    }, conflict('image-exists'));
-    images.update({ ...noted, name: 'dos' });
-    assert.deepEqual(images.get('dos'), { ...noted, name: 'dos' });
+  }, conflict('image-exists'));
+  images.update({ ...noted, name: 'dos' });
+  assert.deepEqual(images.get('dos'), { ...noted, name: 'dos' });
+  images.remove('dos');
+  assert.equal(images.get('dos'), undefined);
+  assert.throws(() => {
     images.remove('dos');
-    assert.equal(images.get('dos'), undefined);
-    assert.throws(() => {
-      images.remove('dos');
-    }, unknown);
-    assert.throws(() => {
-      images.update(disk);
-    }, unknown);
-  });
+  }, unknown);
+  assert.throws(() => {
+    images.update(disk);
+  }, unknown);
+});
 
-  test(`${name}: settings are kept by key`, () => {
-    const { settings } = make();
-    assert.equal(settings.get('instance'), undefined);
-    settings.set('instance', 'one');
-    settings.set('instance', 'two');
-    settings.set('other', '');
-    assert.equal(settings.get('instance'), 'two');
-    assert.equal(settings.get('other'), '');
-    settings.set('instance', undefined);
-    assert.equal(settings.get('instance'), undefined);
-  });
-}
+suite('settings are kept by key', (make) => {
+  const { settings } = make();
+  assert.equal(settings.get('instance'), undefined);
+  settings.set('instance', 'one');
+  settings.set('instance', 'two');
+  settings.set('other', '');
+  assert.equal(settings.get('instance'), 'two');
+  assert.equal(settings.get('other'), '');
+  settings.set('instance', undefined);
+  assert.equal(settings.get('instance'), undefined);
+});

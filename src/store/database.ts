@@ -9,8 +9,8 @@ import { storeError } from './store-error.ts';
  * Why synchronous: a boot decision reads, decides and commits; with `await` between these steps two
  * machines could both be told that an image is free. SQLite is in this process, a read costs
  * microseconds and a commit one fsync, so there is nothing to wait for that the thread could use.
- * Why kysely all the same: it builds and types the queries (a wrong column does not compile) and its
- * compiler is synchronous. Only its runner is not, so `all`, `get` and `run` here take what it
+ * Why kysely all the same: it builds and types the queries (a wrong column does not compile) and
+ * its compiler is synchronous. Only its runner is not, so `all`, `get` and `run` here take what it
  * compiled. A PostgreSQL store would compile the same queries, and serve decisions from memory.
  */
 export class Database {

@@ -38,8 +38,8 @@ export const STATE_MIGRATIONS: readonly Migration[] = [
         PRIMARY KEY (machine, position)
       ) STRICT;
 
-      -- What each machine holds in all (drives, plan, one-time boots). The index and the trigger are
-      -- the last word on "one holder": no bug above can attach a disk twice.
+      -- What each machine holds in all (drives, plan, one-time boots). The index and the trigger
+      -- are the last word on "one holder": no bug above can attach a disk twice.
       CREATE TABLE image_holds (
         image TEXT NOT NULL,
         machine TEXT NOT NULL REFERENCES machines (id) ON DELETE CASCADE,

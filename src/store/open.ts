@@ -117,6 +117,6 @@ function newer(path: string, version: number, known: number): EnvironmentError {
   return new EnvironmentError('store-newer', {
     what: `the state file ${path} was written by a newer polyboot`,
     why: `its schema has version ${version}, this program knows ${known}`,
-    todo: `start the newer polyboot, or go back to the copy it made before (${path}.before-v${version})`,
+    todo: `start the newer one, or go back to the copy it made before: ${path}.before-v${version}`,
   });
 }

@@ -90,6 +90,9 @@ function corrupt(path: string, why: string): Explanation {
   return {
     what: `the state file ${path} is damaged or is no polyboot state`,
     why,
-    todo: `move it away and start from a backup (${path}.before-v…) or from \`polyboot apply lab.yaml\`; images are not touched`,
+    todo: [
+      `move it away and start from a backup (${path}.before-v…)`,
+      'or from `polyboot apply lab.yaml`; images are not touched',
+    ].join(' '),
   };
 }

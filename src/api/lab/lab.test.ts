@@ -192,7 +192,7 @@ test('an image in use cannot be left out', () => {
   const services = new FakeServices();
   apply(services, LAB);
   assert.deepEqual(problemsOf(services, { images: { golden: LAB.images.golden } }), [
-    'images: machine "p4" uses image "dos", which this section leaves out',
+    'images: machine "p4" uses image "dos", which is left out',
   ]);
 });
 

@@ -39,7 +39,7 @@ export function planLab(lab: Lab, known: Known): LabPlan {
   for (const machine of machines.all) {
     for (const { image } of holdsOf(machine)) {
       if (!gone.has(image)) continue;
-      const message = `machine "${machine.name}" uses image "${image}", which this section leaves out`;
+      const message = `machine "${machine.name}" uses image "${image}", which is left out`;
       problems.push({ path: ['images'], message });
     }
   }
@@ -62,7 +62,7 @@ function planImages(lab: Lab['images'], known: Known, problems: Problem[]): Imag
     const there = present.get(name);
     if (there === undefined) return [{ name, ...image }];
     if (there.path !== realPath(image.path)) {
-      const message = `the image "${name}" is ${there.path}; remove it first (polyboot image rm ${name})`;
+      const message = `"${name}" is ${there.path}: remove it first (polyboot image rm ${name})`;
       problems.push({ path: ['images', name, 'path'], message });
     }
     return [];
@@ -200,7 +200,7 @@ function checkImages(
   }
 }
 
-/** Puts the machines beside each other one by one, so that every conflict is told, not the first. */
+/** Puts the machines beside each other one by one, so that every conflict is told. */
 function checkTogether(
   wanted: readonly Machine[],
   staying: readonly Machine[],

@@ -1,7 +1,7 @@
 import type { BootPlan, Drive, Machine } from '#machines/mod.ts';
 import type { LabMachine } from '../schema/lab.ts';
 
-/** The plan of a lab file: one word, or the whole; a machine boots from its drives if it says none. */
+/** The plan of a lab file: one word, or the whole; without one: from its drives. */
 export function planOf(plan: LabMachine['plan']): BootPlan {
   if (plan === undefined) return { kind: 'san' };
   return typeof plan === 'string' ? { kind: plan } : plan;

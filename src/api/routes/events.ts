@@ -37,7 +37,7 @@ export function eventRoutes(app: ApiApp, context: RouteContext): void {
       schema: {
         tags,
         summary:
-          'Server-sent events from `after` (or the Last-Event-ID header) on; without either: from now on',
+          'Server-sent events from `after` (or Last-Event-ID) on; without either: from now on',
         querystring: z.strictObject({ after: eventId.exactOptional() }),
         response: ERRORS,
       },

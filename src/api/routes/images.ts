@@ -70,8 +70,9 @@ export function imageRoutes(app: ApiApp, context: RouteContext): void {
     {
       schema: {
         tags,
-        summary:
-          'Makes an image. Answers lines of JSON: {"progress":…} while it works, then {"result":…} or {"error":…}. Closing the connection cancels.',
+        summary: 'Makes an image; closing the connection cancels',
+        description:
+          'Answers lines of JSON: {"progress":…} while it works, then {"result":…} or {"error":…}.',
         body: imageRequestSchema,
         response: ERRORS,
       },

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { MachineService } from '#machines/mod.ts';
 import {
   bootRequestSchema,
   machineChangeSchema,
@@ -14,6 +15,11 @@ const tags = ['machines'];
 
 /** Machines: list, show, add, change, forget, and what the next boot gets. */
 export function machineRoutes(app: ApiApp, { services: { machines } }: RouteContext): void {
+  listRoutes(app, machines);
+  itemRoutes(app, machines);
+}
+
+function listRoutes(app: ApiApp, machines: MachineService): void {
   app.get(
     '/v1/machines',
     {
@@ -40,6 +46,9 @@ export function machineRoutes(app: ApiApp, { services: { machines } }: RouteCont
       return machineView(machines.add(request.body));
     },
   );
+}
+
+function itemRoutes(app: ApiApp, machines: MachineService): void {
   app.get(
     '/v1/machines/:name',
     {

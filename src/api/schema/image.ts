@@ -42,6 +42,14 @@ const sizeSchema = z
   .min(512)
   .max(8 * 1024 ** 4);
 
+/** The library checks what recipes take; here it is only bounded. */
+const textSchema = z.string().min(1).max(1024);
+const userSchema = z.strictObject({
+  name: textSchema,
+  password: textSchema.exactOptional(),
+  sshKeys: z.array(z.string().max(16_384)).max(64).exactOptional(),
+});
+
 /** What can be asked of the library that takes its time; the answer is a stream of lines. */
 export const imageRequestSchema = z.discriminatedUnion('action', [
   z.strictObject({
@@ -61,9 +69,17 @@ export const imageRequestSchema = z.discriminatedUnion('action', [
   z.strictObject({
     action: z.literal('build'),
     name: imageNameSchema,
-    recipe: z.string().max(64),
+    recipe: z.literal('debian'),
+    release: textSchema.exactOptional(),
+    kernel: z.enum(['cloud', 'generic']).exactOptional(),
+    hostName: textSchema.exactOptional(),
+    rootPassword: textSchema.exactOptional(),
+    sshKeys: z.array(z.string().max(16_384)).max(64).exactOptional(),
+    users: z.array(userSchema).max(64).exactOptional(),
+    packages: z.array(textSchema).max(1_000).exactOptional(),
     sizeBytes: sizeSchema.exactOptional(),
-    options: z.record(z.string().max(64), z.string().max(4096)).default({}),
+    mirror: z.array(textSchema).max(16).exactOptional(),
+    refresh: z.boolean().exactOptional(),
     note: noteSchema.exactOptional(),
   }),
   z.strictObject({
@@ -94,7 +110,7 @@ const geometrySchema = z.looseObject({
 const filesystemSchema = z.looseObject({ kind: z.string(), label: z.string() });
 const verdictSchema = z.looseObject({ bootable: z.boolean(), why: z.string() });
 
-/** What the bytes of a disk say (#disk's report); the API promises these, and passes on the rest. */
+/** What the bytes of a disk say (#disk's report); these are promised, the rest is passed on. */
 export const inspectionSchema = z.looseObject({
   sizeBytes: z.number(),
   table: z.string(),

@@ -43,7 +43,7 @@ export const labMachineSchema = z.strictObject({
   note: noteSchema.exactOptional(),
 });
 
-/** An image that is used in place. Images that the server made are its own: they have no path here. */
+/** An image that is used in place. Images that the server made are not in this file. */
 export const labImageSchema = z.strictObject({
   path: z.string().min(1).max(4096).startsWith('/', 'must be an absolute path on the server'),
   note: noteSchema.exactOptional(),
@@ -51,8 +51,8 @@ export const labImageSchema = z.strictObject({
 
 /**
  * The state of a server as a file. A section that is there is the whole truth about its subject:
- * registered machines (and images used in place) that it does not name are forgotten. A section that
- * is missing leaves its subject alone.
+ * registered machines (and images used in place) that it does not name are forgotten. A section
+ * that is missing leaves its subject alone.
  */
 export const labSchema = z.strictObject({
   machines: z.record(machineNameSchema, labMachineSchema).exactOptional(),

@@ -21,7 +21,7 @@ export const explanationSchema = z.strictObject({
   todo: z.string().exactOptional(),
 });
 
-/** One stage that one boot of one machine reached. `boot` is the same for all stages of one boot. */
+/** One stage that one boot of one machine reached; all stages of one boot share `boot`. */
 export const timelineEventSchema = z.strictObject({
   id: z.int().min(1),
   atMs: z.number(),
