@@ -1,0 +1,306 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { FakeClock, silentLog } from '#base/mod.ts';
+import { DiskFile, ImageLibrary, MemoryImageRepository } from '#images/mod.ts';
+import { lockImage } from '#os/mod.ts';
+
+const MIB = 2 ** 20;
+
+type Bench = {
+  readonly root: string;
+  readonly folder: string;
+  readonly repository: MemoryImageRepository;
+  readonly users: Map<string, string[]>;
+  readonly open: () => ImageLibrary;
+};
+
+function bench(t: TestContext): Bench {
+  const root = mkdtempSync(join(tmpdir(), 'polyboot-images-'));
+  t.after(() => {
+    rmSync(root, { recursive: true, force: true });
+  });
+  const repository = new MemoryImageRepository();
+  const users = new Map<string, string[]>();
+  const folder = join(root, 'library');
+  const open = (): ImageLibrary =>
+    ImageLibrary.open({
+      folder,
+      cacheFolder: join(root, 'cache'),
+      repository,
+      clock: new FakeClock(),
+      log: silentLog,
+      usersOf: (name) => users.get(name) ?? [],
+    });
+  return { root, folder, repository, users, open };
+}
+
+function fileOf(root: string, name: string, sizeBytes: number): string {
+  const path = join(root, name);
+  writeFileSync(path, '');
+  truncateSync(path, sizeBytes);
+  return path;
+}
+
+test('create: a DOS disk that inspect finds good, owned, in the folder', (t) => {
+  const { folder, open } = bench(t);
+  const library = open();
+  const image = library.create('dos1', { preset: 'dos', sizeBytes: 504 * MIB, note: 'games' });
+  assert.deepEqual(image, {
+    name: 'dos1',
+    kind: 'raw',
+    path: join(folder, 'dos1.img'),
+    sizeBytes: 504 * MIB,
+    blockBytes: 512,
+    owned: true,
+    source: 'preset dos',
+    createdAtMs: new FakeClock().wallMs(),
+    note: 'games',
+  });
+  assert.deepEqual(library.inspect('dos1').warnings, []);
+  assert.deepEqual(readdirSync(folder), ['dos1.img']);
+  const details = library.show('dos1');
+  assert.ok((details.allocatedBytes ?? Infinity) < MIB, 'only what is not zero is written');
+  assert.equal(statSync(image.path).mode & 0o777, 0o600);
+});
+
+test('names: taken, malformed, and a foreign file in the way are refused', (t) => {
+  const { folder, open } = bench(t);
+  const library = open();
+  const gpt = { preset: 'gpt', sizeBytes: MIB } as const;
+  library.create('a', gpt);
+  assert.throws(() => library.create('a', gpt), { code: 'image-exists' });
+  for (const name of ['', '-x', 'A', '../x', 'a/b', '.x', 'x'.repeat(65), 'ä']) {
+    assert.throws(() => library.create(name, gpt), { code: 'image-name' });
+  }
+  fileOf(folder, 'mine.img', 1000);
+  assert.throws(() => library.create('mine', gpt), { code: 'file-in-the-way' });
+  assert.equal(statSync(join(folder, 'mine.img')).size, 1000);
+});
+
+test('add: a raw file is used in place, named after itself, and never deleted', (t) => {
+  const { root, open } = bench(t);
+  const library = open();
+  const path = fileOf(root, 'Win 98.img', MIB + 100);
+  const image = library.add(path);
+  assert.deepEqual([image.name, image.kind, image.owned], ['win-98', 'raw', false]);
+  assert.equal(image.sizeBytes, MIB);
+  symlinkSync(path, join(root, 'alias.img'));
+  assert.throws(() => library.add(join(root, 'alias.img')), { code: 'image-exists' });
+  library.remove('win-98');
+  assert.ok(existsSync(path));
+  assert.deepEqual(library.list(), []);
+});
+
+test('add: what cannot be used is refused with the reason', (t) => {
+  const { root, open } = bench(t);
+  const library = open();
+  const refused: readonly [string, number, string][] = [
+    ['a.qcow2', MIB, 'format-unsupported'],
+    ['a.VMDK', MIB, 'format-unsupported'],
+    ['a.img.gz', MIB, 'format-unsupported'],
+    ['a.iso', MIB, 'not-iso'],
+    ['a.img', 100, 'too-small'],
+  ];
+  for (const [name, size, code] of refused) {
+    assert.throws(() => library.add(fileOf(root, name, size)), { code }, name);
+  }
+  assert.throws(() => library.add(join(root, 'none.img')), { code: 'path-missing' });
+  assert.throws(() => library.add(root), { code: 'path-kind' });
+  assert.throws(() => library.add('/dev/null'), { code: 'path-kind' });
+});
+
+test('add: a raw disk that begins like a qcow2 file stays raw (formats are never probed)', (t) => {
+  const { root, open } = bench(t);
+  const path = fileOf(root, 'guest.img', MIB);
+  writeFileSync(path, 'QFI\u00fb', { flag: 'r+', encoding: 'latin1' });
+  assert.equal(open().add(path).kind, 'raw');
+});
+
+test('add: an ISO is known by name and content', (t) => {
+  const { root, open } = bench(t);
+  const path = fileOf(root, 'cd.iso', 100 * 2048 + 7);
+  const disk = DiskFile.open(path, 'write');
+  disk.write(16 * 2048, Buffer.from('\u0001CD001'));
+  disk.close();
+  const image = open().add(path);
+  assert.deepEqual([image.kind, image.blockBytes, image.sizeBytes], ['iso', 2048, 100 * 2048]);
+});
+
+test('clone: same bytes, holes stay holes, the source is not changed', async (t) => {
+  const { root, open } = bench(t);
+  const library = open();
+  const path = fileOf(root, 'src.img', 40 * MIB);
+  const disk = DiskFile.open(path, 'write');
+  disk.write(5 * MIB + 3, Buffer.alloc(200_000, 'x'));
+  disk.write(39 * MIB, Buffer.alloc(MIB, 'y'));
+  disk.write(20 * MIB, new Uint8Array(4 * MIB)); // zeros that take space
+  disk.close();
+  library.add(path);
+  const steps: number[] = [];
+  const image = await library.clone('src', 'copy', {
+    progress: (p) => steps.push(p.doneBytes ?? 0),
+  });
+  assert.equal(image.source, 'clone of src');
+  assert.equal(image.sizeBytes, 40 * MIB);
+  const bytes = (p: string): Uint8Array => {
+    const d = DiskFile.open(p);
+    const all = d.read(0, d.sizeBytes);
+    d.close();
+    return all;
+  };
+  assert.ok(Buffer.from(bytes(image.path)).equals(bytes(path)));
+  const { allocatedBytes } = library.show('copy');
+  assert.ok((allocatedBytes ?? 0) <= (library.show('src').allocatedBytes ?? 0));
+  if (steps.length > 0) assert.equal(steps.at(-1), 40 * MIB);
+});
+
+test('clone: refused while the source is written, with the holder named', async (t) => {
+  const { folder, open } = bench(t);
+  const library = open();
+  const { path } = library.create('busy', { preset: 'gpt', sizeBytes: MIB });
+  const holder = DiskFile.open(path, 'write');
+  lockImage(holder.fd, 'exclusive');
+  await assert.rejects(library.clone('busy', 'copy'), { code: 'image-in-use' });
+  assert.throws(
+    () => {
+      library.remove('busy');
+    },
+    { code: 'image-in-use' },
+  );
+  holder.close();
+  await library.clone('busy', 'copy');
+  assert.deepEqual(readdirSync(folder).sort(), ['busy.img', 'copy.img']);
+});
+
+test('clone: cancelled in the middle leaves nothing', async (t) => {
+  const { root, folder, open } = bench(t);
+  const library = open();
+  const path = fileOf(root, 'src.img', 64 * MIB);
+  const disk = DiskFile.open(path, 'write');
+  for (let i = 0; i < 64; i++) disk.write(i * MIB, Buffer.alloc(MIB, 'x'));
+  disk.close();
+  library.add(path);
+  const abort = new AbortController();
+  const cloning = library.clone('src', 'copy', {
+    signal: abort.signal,
+    progress: () => {
+      abort.abort(new Error('enough'));
+    },
+  });
+  // A file system that shares blocks is done before it can be cancelled, and then obeys at the end.
+  abort.signal.throwIfAborted();
+  const outcome = await cloning.then(
+    () => 'done',
+    (e: unknown) => String(e),
+  );
+  if (outcome !== 'done') {
+    assert.equal(outcome, 'Error: enough');
+    assert.deepEqual(readdirSync(folder), []);
+    assert.equal(library.list().length, 1);
+  }
+});
+
+test('clone: one name cannot be made twice at once', async (t) => {
+  const { open } = bench(t);
+  const library = open();
+  library.create('a', { preset: 'gpt', sizeBytes: MIB });
+  const first = library.clone('a', 'b');
+  await assert.rejects(library.clone('a', 'b'), { code: 'image-busy' });
+  await first;
+});
+
+test('rm: refused while used, says by whom; then file and record are gone', (t) => {
+  const { folder, users, open } = bench(t);
+  const library = open();
+  library.create('a', { preset: 'gpt', sizeBytes: MIB });
+  users.set('a', ['machine pc1', 'machine pc2']);
+  assert.throws(() => {
+    library.remove('a');
+  }, /it is used by machine pc1, machine pc2/);
+  users.clear();
+  library.remove('a');
+  assert.deepEqual(readdirSync(folder), []);
+  assert.throws(() => library.get('a'), { code: 'image-unknown' });
+});
+
+test('rm: an image whose file is gone already can be removed', (t) => {
+  const { open } = bench(t);
+  const library = open();
+  rmSync(library.create('a', { preset: 'gpt', sizeBytes: MIB }).path);
+  assert.equal(library.show('a').present, false);
+  library.remove('a');
+  assert.deepEqual(library.list(), []);
+});
+
+test('annotate changes and removes the note', (t) => {
+  const library = bench(t).open();
+  library.create('a', { preset: 'gpt', sizeBytes: MIB });
+  assert.equal(library.annotate('a', 'hello').note, 'hello');
+  assert.ok(!('note' in library.annotate('a', undefined)));
+});
+
+// The states in which a kill -9 can leave the folder (table in library-folder.ts).
+test('recovery: every state that a kill can leave ends with all or nothing', (t) => {
+  const { folder, repository, open } = bench(t);
+  const library = open();
+  for (const name of ['unlinked', 'linked', 'done']) {
+    library.create(name, { preset: 'gpt', sizeBytes: MIB });
+  }
+  const partial = (name: string): string => join(folder, `.${name}.partial`);
+  // Killed while writing: a partial file, no record.
+  fileOf(folder, '.half.partial', 5000);
+  // Killed after the record, before the name (or in a removal, before the record went).
+  copyFileSync(join(folder, 'unlinked.img'), partial('unlinked'));
+  rmSync(join(folder, 'unlinked.img'));
+  // Killed between name and unlink.
+  copyFileSync(join(folder, 'linked.img'), partial('linked'));
+  // Killed in a removal after the record went.
+  repository.remove('done');
+  copyFileSync(join(folder, 'done.img'), partial('done'));
+  rmSync(join(folder, 'done.img'));
+  // Not ours: left alone.
+  fileOf(folder, 'foreign.img', 10);
+  fileOf(folder, '.hidden', 10);
+
+  const again = open();
+  assert.deepEqual(readdirSync(folder).sort(), [
+    '.hidden',
+    'foreign.img',
+    'linked.img',
+    'unlinked.img',
+  ]);
+  assert.deepEqual(
+    again.list().map((i) => i.name),
+    ['linked', 'unlinked'],
+  );
+  assert.deepEqual(again.inspect('unlinked').warnings, []);
+});
+
+test('recovery: the partial file of a living process is left alone', (t) => {
+  const { folder, open } = bench(t);
+  open();
+  const disk = DiskFile.open(fileOf(folder, '.other.partial', 5000), 'write');
+  lockImage(disk.fd, 'exclusive');
+  const library = open();
+  assert.ok(existsSync(join(folder, '.other.partial')));
+  assert.throws(() => library.create('other', { preset: 'gpt', sizeBytes: MIB }), {
+    code: 'image-busy',
+  });
+  assert.ok(existsSync(join(folder, '.other.partial')));
+  disk.close();
+  library.create('other', { preset: 'gpt', sizeBytes: MIB });
+});
+
+test('create: a failing repository leaves no file', (t) => {
+  const { folder, repository, open } = bench(t);
+  const library = open();
+  t.mock.method(repository, 'insert', () => {
+    throw new Error('disk full');
+  });
+  assert.throws(() => library.create('a', { preset: 'gpt', sizeBytes: MIB }), /disk full/);
+  assert.deepEqual(readdirSync(folder), []);
+});
