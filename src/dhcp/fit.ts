@@ -19,6 +19,7 @@ const EXPENDABLE: readonly number[] = [
   OPTION.dnsServers,
   OPTION.clientIdentifier,
   OPTION.router,
+  OPTION.clientUuid,
 ];
 
 /**

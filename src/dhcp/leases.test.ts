@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { type Applicant, LeaseTable } from './leases.ts';
 import { ABANDON_MS, DECLINES_PER_CLIENT, OFFER_MS } from './offers.ts';
 import { AddressPool } from './pool.ts';

@@ -58,6 +58,7 @@ export function readProbeOffer(bytes: Uint8Array, xid: number): FoundServer | un
     const type = getU8(packet.options, OPTION.messageType);
     if (packet.op !== BOOT_REPLY || packet.xid !== xid || type !== MESSAGE.offer) return undefined;
     const server = getU32(packet.options, OPTION.serverIdentifier) ?? packet.siaddr;
+    if (server === 0) return undefined;
     return {
       server: formatIpv4(server),
       proxy: packet.yiaddr === 0,
