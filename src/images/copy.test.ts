@@ -72,6 +72,24 @@ test('sparse copy: a source that became shorter is an error, not zeros', async (
   closeSync(to);
 });
 
+test('sparse copy: a cancel ends it within one chunk', async (t) => {
+  const folder = folderFor(t);
+  writeFileSync(join(folder, 'from'), Buffer.alloc(8192 * KIB, 1));
+  const from = openSync(join(folder, 'from'), 'r');
+  const to = openSync(join(folder, 'to'), 'w+');
+  const abort = new AbortController();
+  const steps: number[] = [];
+  const copied = (doneBytes: number): void => {
+    steps.push(doneBytes);
+    abort.abort(new Error('enough'));
+  };
+  const { signal } = abort;
+  await assert.rejects(copySparse(from, to, 8192 * KIB, { copied, signal }), /enough/);
+  assert.deepEqual(steps, [1024 * KIB]);
+  closeSync(from);
+  closeSync(to);
+});
+
 test('reflink: shares or says that it cannot, and never replaces a file', async (t) => {
   const folder = folderFor(t);
   const [from, to] = [join(folder, 'from'), join(folder, 'to')];
