@@ -15,7 +15,12 @@ export type ResponsePlan = {
 };
 
 /** What is known of a body before it is read. */
-export type BodyFacts = Validators & { readonly sizeBytes: number; readonly contentType: string };
+export type BodyFacts = Validators & {
+  readonly sizeBytes: number;
+  readonly contentType: string;
+  /** `modifiedMs` as an HTTP date, when somebody has it already: it costs a microsecond. */
+  readonly lastModified?: string;
+};
 
 const REASONS: Readonly<Record<number, string>> = {
   100: 'Continue',
@@ -53,7 +58,7 @@ export function planBody(
   const validators: [string, string][] = [];
   if (body.etag !== undefined) validators.push(['ETag', body.etag]);
   if (body.modifiedMs !== undefined) {
-    validators.push(['Last-Modified', formatHttpDate(body.modifiedMs)]);
+    validators.push(['Last-Modified', body.lastModified ?? formatHttpDate(body.modifiedMs)]);
   }
   const nothing = { startBytes: 0, lengthBytes: 0 };
   const condition = decideCondition(headers, body);

@@ -4,17 +4,13 @@ import type { OpenFile } from './server-files.ts';
 import type { SendBody } from './server-sender.ts';
 import type { ByteSource } from './types.ts';
 
-/** The planned part of a file: from memory when it is there. */
+/** The planned part of a file. */
 export function fileBody(file: OpenFile, plan: ResponsePlan): SendBody {
-  const { startBytes, lengthBytes } = plan;
-  const memory = file.memory;
-  if (memory !== undefined) {
-    return { kind: 'memory', bytes: memory.subarray(startBytes, startBytes + lengthBytes) };
-  }
   return {
     kind: 'reader',
-    startBytes,
-    lengthBytes,
+    startBytes: plan.startBytes,
+    lengthBytes: plan.lengthBytes,
+    direct: file,
     read: (into, at, length, position, done) => file.read(into, at, length, position, done),
   };
 }

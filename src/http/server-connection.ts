@@ -13,6 +13,7 @@ import type { BodyFacts, ResponsePlan } from './respond.ts';
 import { fileBody, sourceBody } from './server-bodies.ts';
 import type { FileStore } from './server-files.ts';
 import type { HttpCounter } from './server-options.ts';
+import type { DirectSend } from './server-sendfile.ts';
 import { Sender } from './server-sender.ts';
 import type { BufferPool, SendBody } from './server-sender.ts';
 import type { BootSite, BootRequest, ByteSource, HttpAnswer } from './types.ts';
@@ -26,6 +27,7 @@ export type ConnectionShared = {
   readonly clock: Clock;
   readonly files: FileStore;
   readonly pool: BufferPool;
+  readonly direct: DirectSend | undefined;
   readonly counters: Counters<HttpCounter>;
   readonly date: DateHeader;
   nextTransfer(): number;
@@ -229,8 +231,7 @@ export class Connection {
         ? file.facts
         : { ...file.facts, contentType: answer.contentType };
     const plan = planBody(request.method, request.headers, facts, this.#shared.clock.wallMs());
-    this.#start(request, plan, facts, fileBody(file, plan), (sentBytes) => {
-      this.#shared.files.served(file, sentBytes);
+    this.#start(request, plan, facts, fileBody(file, plan), () => {
       file.release();
     });
   }
@@ -266,9 +267,9 @@ export class Connection {
     plan: ResponsePlan,
     facts: BodyFacts | undefined,
     body: SendBody | undefined,
-    over: (sentBytes: number) => void,
+    over: () => void,
   ): void {
-    const { clock, counters, observer, pool, date } = this.#shared;
+    const { clock, counters, observer, date } = this.#shared;
     counters.inc('answers');
     if (plan.status >= 400) counters.inc(plan.status >= 500 ? 'answers-5xx' : 'answers-4xx');
     const transfer =
@@ -278,13 +279,12 @@ export class Connection {
     const sinceMs = clock.monotonicMs();
     const sender = new Sender(
       this.socket,
-      pool,
+      this.#shared,
       plan.lengthBytes === 0 ? undefined : body,
-      () => clock.monotonicMs(),
       (why) => {
         this.#sender = undefined;
         counters.inc('sent-bytes', sender.sentBytes);
-        over(sender.sentBytes);
+        over();
         const durationMs = clock.monotonicMs() - sinceMs;
         if (why === undefined) {
           if (transfer !== undefined) observer?.finished(transfer, sender.sentBytes, durationMs);

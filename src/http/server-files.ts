@@ -1,31 +1,29 @@
-import { closeSync, fstatSync, openSync, read as readFile } from 'node:fs';
+import { closeSync, fstatSync, openSync, read as readFile, statfsSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { EnvironmentError, UserError, errnoOf } from '#base/mod.ts';
 import type { Clock } from '#base/mod.ts';
 import { openBeneath, preadNowait, supportsNowait } from '#os/mod.ts';
+import { formatHttpDate } from './condition.ts';
 import { contentTypeOf } from './content-type.ts';
-import { LIMITS } from './limits.ts';
 import type { BodyFacts } from './respond.ts';
 
 /**
  * Open files of the boot listener. A file is opened once and shared by all who read it; it is
- * looked up again (openat2 below its root) when the last look is older than `recheckMs`, and an
+ * looked up again (openat2 below its root) when the last look is older than `RECHECK_MS`, and an
  * entry whose device, inode, size or time changed is dropped. Whoever reads the old one keeps its
- * inode to the end (ADVERSARIES 17). Files that were served once in full are kept in memory, within
- * a budget: one write from memory is 1.5 times the speed of a read and a write (bench/http.ts).
+ * inode to the end (ADVERSARIES 17). Contents are not kept: the page cache has them, and sendfile
+ * from there is faster than a write from our own memory (bench/http.ts).
  */
-export type FileStoreOptions = {
-  readonly clock: Clock;
-  /** Memory for whole files; 0 = none. */
-  readonly cacheBytes: number;
-  /** Larger files are never kept in memory. */
-  readonly cachedFileBytes: number;
-};
-
 /** The time within which a replaced file may still be served as it was. */
 const RECHECK_MS = 100;
 /** Files kept open while nobody reads them: a boot needs about five. */
 const OPEN_FILES = 256;
+const TMPFS_MAGIC = 0x01021994;
+/** Distance of the probes for residency: half of the kernel's usual readahead of 128 KiB. */
+const PROBE_BYTES = 64 * 1024;
+
+/** Where probed bytes go; nobody reads them. */
+const PROBE = Buffer.allocUnsafeSlow(8);
 
 /** One open file, shared. `retain` it while its bytes are on their way. */
 export class OpenFile {
@@ -33,10 +31,8 @@ export class OpenFile {
   readonly facts: BodyFacts;
   readonly identity: string;
   readonly nowait: boolean;
-  /** The whole content, once it is worth it. */
-  memory: Buffer | undefined;
-  /** Bytes served so far: what decides whether the file goes into memory. */
-  servedBytes = 0;
+  /** Lives in memory by construction (tmpfs), where `preadNowait` has no meaning. */
+  readonly inMemory: boolean;
   checkedMs: number;
   #references = 1;
 
@@ -45,10 +41,12 @@ export class OpenFile {
     this.identity = identityOf(stat);
     this.checkedMs = nowMs;
     this.nowait = supportsNowait(fd);
+    this.inMemory = !this.nowait && statfsSync(`/proc/self/fd/${fd}`).type === TMPFS_MAGIC;
     this.facts = {
       sizeBytes: Number(stat.size),
       contentType: contentTypeOf(path),
       modifiedMs: Number(stat.mtimeMs),
+      lastModified: formatHttpDate(Number(stat.mtimeMs)),
       etag: `"${[stat.ino, stat.size, stat.mtimeNs].map((n) => n.toString(36)).join('-')}"`,
     };
   }
@@ -60,6 +58,20 @@ export class OpenFile {
   release(): void {
     this.#references -= 1;
     if (this.#references === 0) closeSync(this.fd);
+  }
+
+  /**
+   * Whether these bytes can be had without a disk: seen by reading one byte every 64 KiB and the
+   * last one. A hole between two probes costs one disk read on the main thread, no more.
+   */
+  resident(position: number, length: number): boolean {
+    if (this.inMemory) return true;
+    if (!this.nowait) return false;
+    const last = position + length - 1;
+    for (let at = position; at < last; at += PROBE_BYTES) {
+      if (preadNowait(this.fd, PROBE, 0, 1, at) !== 1) return false;
+    }
+    return preadNowait(this.fd, PROBE, 0, 1, last) === 1;
   }
 
   /**
@@ -85,18 +97,12 @@ export class OpenFile {
 
 /** Opens, shares and remembers files. */
 export class FileStore {
-  readonly #options: FileStoreOptions;
+  readonly #clock: Clock;
   /** Least recently checked first. */
   readonly #files = new Map<string, OpenFile>();
-  #memoryBytes = 0;
 
-  constructor(options: FileStoreOptions) {
-    this.#options = options;
-  }
-
-  /** Bytes of files held in memory. */
-  get memoryBytes(): number {
-    return this.#memoryBytes;
+  constructor(clock: Clock) {
+    this.#clock = clock;
   }
 
   /**
@@ -105,33 +111,13 @@ export class FileStore {
    */
   open(root: string, path: string): OpenFile {
     const key = `${root}\0${path}`;
-    const now = this.#options.clock.monotonicMs();
+    const now = this.#clock.monotonicMs();
     const known = this.#files.get(key);
     if (known !== undefined && now - known.checkedMs < RECHECK_MS) {
       known.retain();
       return known;
     }
     return this.#lookUp(key, root, path, now);
-  }
-
-  /** Counts what was served of a file, and loads it once it was served in full. */
-  served(file: OpenFile, bytes: number): void {
-    const { cacheBytes, cachedFileBytes } = this.#options;
-    const size = file.facts.sizeBytes;
-    const before = file.servedBytes;
-    file.servedBytes += bytes;
-    const due = before < size && file.servedBytes >= size;
-    if (!due || size === 0 || size > Math.min(cachedFileBytes, cacheBytes)) return;
-    this.#makeRoom(size);
-    this.#memoryBytes += size;
-    file.retain();
-    loadWhole(file, (content) => {
-      // Changed while it was read, or dropped meanwhile: not worth keeping.
-      const current = [...this.#files.values()].includes(file);
-      if (content === undefined || !current) this.#memoryBytes -= size;
-      else file.memory = content;
-      file.release();
-    });
   }
 
   /** Forgets everything; files still being read close when their readers end. */
@@ -178,19 +164,7 @@ export class FileStore {
     const file = this.#files.get(key);
     if (file === undefined) return;
     this.#files.delete(key);
-    if (file.memory !== undefined) this.#memoryBytes -= file.facts.sizeBytes;
     file.release();
-  }
-
-  /** Drops the memory of those looked up longest ago until `bytes` fit. */
-  #makeRoom(bytes: number): void {
-    for (const file of this.#files.values()) {
-      if (this.#memoryBytes + bytes <= this.#options.cacheBytes) return;
-      if (file.memory === undefined) continue;
-      file.memory = undefined;
-      file.servedBytes = 0;
-      this.#memoryBytes -= file.facts.sizeBytes;
-    }
   }
 }
 
@@ -210,21 +184,4 @@ function openRoot(root: string): number {
 
 function identityOf(stat: BigIntStats): string {
   return `${stat.dev}-${stat.ino}-${stat.size}-${stat.mtimeNs}`;
-}
-
-/** Reads a whole file through the thread pool; undefined when it is not what it was. */
-function loadWhole(file: OpenFile, done: (content: Buffer | undefined) => void): void {
-  const content = Buffer.allocUnsafeSlow(file.facts.sizeBytes);
-  let at = 0;
-  const step = (error: Error | null, bytes: number): void => {
-    at += bytes;
-    if (error !== null || bytes === 0) return done(undefined);
-    if (at < content.length) return next();
-    const unchanged = identityOf(fstatSync(file.fd, { bigint: true })) === file.identity;
-    done(unchanged ? content : undefined);
-  };
-  const next = (): void => {
-    readFile(file.fd, content, at, Math.min(LIMITS.chunkBytes, content.length - at), at, step);
-  };
-  next();
 }

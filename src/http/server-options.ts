@@ -11,10 +11,6 @@ export type HttpServerOptions = {
   readonly observer?: HttpObserver;
   readonly log?: Log;
   readonly clock?: Clock;
-  /** Memory for files that are fetched again and again; default 128 MiB, 0 = none. */
-  readonly cacheBytes?: number;
-  /** Largest file that is kept in memory; default 64 MiB (an initrd is 10 to 60). */
-  readonly cachedFileBytes?: number;
 };
 
 /** Counters of the boot listener, in the order in which they are shown. */

@@ -12,12 +12,12 @@ import { FileStore } from './server-files.ts';
 import { HTTP_COUNTERS } from './server-options.ts';
 import type { HttpCounter, HttpListen, HttpServerOptions } from './server-options.ts';
 import { BufferPool } from './server-sender.ts';
+import { loadDirectSend } from './server-sendfile.ts';
 
 /** How often time limits are looked at; they are all 2 s and more. */
 const SWEEP_MS = 500;
 /** Connections the kernel may hold for us while a classroom powers on. */
 const BACKLOG = 1024;
-const MEBIBYTE = 1024 * 1024;
 
 /**
  * The boot listener: HTTP/1.1 for firmware, iPXE and booted guests. Our own server over `node:net`
@@ -39,11 +39,7 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#files = new FileStore({
-      clock: this.#clock,
-      cacheBytes: options.cacheBytes ?? 128 * MEBIBYTE,
-      cachedFileBytes: options.cachedFileBytes ?? 64 * MEBIBYTE,
-    });
+    this.#files = new FileStore(this.#clock);
     let transfers = 0;
     this.#shared = {
       site: options.site,
@@ -52,6 +48,7 @@ export class HttpServer {
       clock: this.#clock,
       files: this.#files,
       pool: new BufferPool(),
+      direct: loadDirectSend(),
       counters: this.#counters,
       date: new DateHeader(),
       nextTransfer: () => (transfers += 1),

@@ -93,6 +93,8 @@ export function failureScreen(drives: readonly number[]): string[] {
     ':failed_now',
     'set code ${errno:hexraw}',
     ':failed',
+    // With keep-san set, sanunhook answers "Preserving SAN device" and the next hook fails.
+    'clear keep-san ||',
     ...drives.map((d) => `sanunhook --drive ${driveName(d)} ||`),
     ...forget(),
     ...beacon('stage=failed&step=${step}&error=${code}'),

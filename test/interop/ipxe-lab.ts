@@ -3,7 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { VirtualMachine, type MachineSpec } from '#vm/mod.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { readTextScreen, VirtualMachine, type MachineSpec } from '#vm/mod.ts';
 import { Lab } from '../lab/netns.ts';
 import type { Running } from '../lab/process.ts';
 import type { IpxeSiteOptions } from './ipxe-site.ts';
@@ -12,8 +13,9 @@ import type { IpxeSiteOptions } from './ipxe-site.ts';
 export const MAC = '52:54:00:77:12:34';
 export const MAC_PATH = '52-54-00-77-12-34';
 export const BASE = 'http://10.77.0.1:8080';
-/** What a machine of these tests must be able to do without: iPXE in 128 MiB. */
+/** For firmware and iPXE together, on a busy host. */
 const LIMIT_MS = 120_000;
+const LOOK_AGAIN_MS = 250;
 
 /** A machine with iPXE, our boot listener, and a DHCP server that names a script. */
 export class IpxeLab {
@@ -65,6 +67,19 @@ export class IpxeLab {
     t.after(() => machine.stop());
     await machine.powerOn();
     return new IpxeLab(lab, running, machine);
+  }
+
+  /** The text screen once it matches: looked at again after a moment, as a person would. */
+  async screenWith(pattern: RegExp): Promise<string> {
+    const deadlineMs = Date.now() + LIMIT_MS;
+    let text = '';
+    while (Date.now() < deadlineMs) {
+      text = (await readTextScreen(this.machine.qmp, this.machine.folder)).join('\n');
+      if (pattern.test(text)) return text;
+      // Nothing announces a change of the screen: this is the one place that looks again by time.
+      await delay(LOOK_AGAIN_MS);
+    }
+    throw new Error(`no ${pattern} on the screen:\n${text}`);
   }
 
   /** The next request of a path whose query has these values. */
