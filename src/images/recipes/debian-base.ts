@@ -20,6 +20,10 @@ const PATH_RULES = [
   'path-exclude=/usr/share/locale/*',
 ];
 
+/** Lines of mmdebstrap that tell people nothing. */
+const NOISE =
+  /^I: (?:running --|using |finding |removing tempdir|chroot architecture|done$|success)/;
+
 /** A base in the cache: an archive of the root file system without anything of one machine. */
 export type DebianBase = { readonly path: string; readonly hash: string; readonly reused: boolean };
 
@@ -86,7 +90,9 @@ async function bootstrap(
     args: [`--mode=${buildMode()}`, ...bootstrapArguments(plan, debLines)],
     stdoutFd,
     ...(work.signal === undefined ? {} : { signal: work.signal }),
-    line: (line) => work.progress?.({ phase: 'base', line }),
+    line: (line) => {
+      if (!NOISE.test(line)) work.progress?.({ phase: 'base', line: line.replace(/^I: /, '') });
+    },
   });
 }
 

@@ -161,7 +161,7 @@ if [ -z "$url" ]; then
   url="http://$server:\${port:-8080}/boot/report"
 fi
 uptime=$(cut -d' ' -f1 /proc/uptime)
-query="stage=ready&mac=$mac&root=$root&firmware=$firmware&uptime=$uptime"
+query="stage=ready&mac=$mac&root=$root&kernel=$(uname -r)&firmware=$firmware&uptime=$uptime"
 query=$(printf %s "$query" | tr -c 'A-Za-z0-9=&/:._-' _)
 for try in 1 2 3; do
   busybox wget -q -T 5 -O /dev/null --post-data= "$url?$query" 2>/dev/null && exit 0
