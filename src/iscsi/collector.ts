@@ -20,7 +20,8 @@ export class Collector {
 
   /** A header, to be followed by `dataBytes` of data. */
   begin(bytes: Uint8Array, at: number, dataBytes: number): void {
-    this.#header = bytes.slice(at, at + BHS_BYTES);
+    // A copy: the receive buffer is a Buffer, whose `slice` would only be a view of it.
+    this.#header = Uint8Array.prototype.slice.call(bytes, at, at + BHS_BYTES);
     const length = Math.min(dataBytes, this.#limitBytes);
     this.#data = length === 0 ? NO_BYTES : new Uint8Array(length);
     this.#bytes = 0;
