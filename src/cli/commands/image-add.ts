@@ -1,0 +1,20 @@
+import { resolve } from 'node:path';
+import type { Command } from '../command.ts';
+import { makeImage, NEW_IMAGE_OPTIONS, noteOf } from './image-work.ts';
+
+/** `polyboot image add`. */
+export const imageAdd: Command = {
+  words: ['image', 'add'],
+  summary: 'use a raw file, an ISO or a block device (a zvol, a disk) where it is',
+  args: [{ name: 'path', help: 'file or device on the server' }],
+  options: [
+    { flags: '--name <NAME>', help: 'name (default: from the path)' },
+    ...NEW_IMAGE_OPTIONS,
+  ],
+  run: (call, context) => {
+    const name = call.text('name');
+    const path = resolve(context.cwd, call.arg('path'));
+    const more = { ...(name === undefined ? {} : { name }), ...noteOf(call) };
+    return makeImage({ action: 'add', path, ...more }, call, context);
+  },
+};

@@ -1,0 +1,3 @@
+export type { ExportRequest, LocalCommands } from './local-commands.ts';
+export { runCli, type CliDeps } from './run.ts';
+export type { Output } from './screen.ts';

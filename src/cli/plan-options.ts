@@ -1,0 +1,102 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { BootPlan, Drive } from '#api/mod.ts';
+import { messageOf } from '#base/mod.ts';
+import { misused, type Call, type OptionSpec } from './command.ts';
+
+const KINDS = ['san', 'kernel', 'iso', 'local', 'menu', 'script'] as const;
+
+/** How a boot is described on the command line. */
+export const PLAN_OPTIONS: readonly OptionSpec[] = [
+  { flags: '--plan <KIND>', help: 'what it boots', choices: KINDS },
+  { flags: '--kernel <FILE>', help: 'kernel: file below the boot root, or a URL' },
+  { flags: '--initrd <FILE>', help: 'initial RAM disk, in order', repeat: true },
+  { flags: '--cmdline <TEXT>', help: 'kernel command line' },
+  { flags: '--iso <IMAGE>', help: 'boot this ISO image over HTTP' },
+  { flags: '--script-file <FILE>', help: 'boot by this iPXE script' },
+];
+
+export const DRIVE_OPTION: OptionSpec = {
+  flags: '--drive <IMAGE[:shared]>',
+  help: 'a drive, in order from 0x80 on; "none": no drives',
+  repeat: true,
+};
+
+/** Options that belong to a kind of plan, and so may stand for it. */
+const KIND_OF_OPTION = {
+  kernel: 'kernel',
+  initrd: 'kernel',
+  cmdline: 'kernel',
+  iso: 'iso',
+  'script-file': 'script',
+} as const;
+
+/**
+ * The plan that the options describe, undefined when they say nothing of one. What they leave
+ * out of a kernel plan is taken from `old`. Throws `misused`.
+ */
+export function planFrom(call: Call, cwd: string, old?: BootPlan): BootPlan | undefined {
+  const named = KINDS.find((kind) => kind === call.text('plan'));
+  let kind = named;
+  for (const [option, owner] of Object.entries(KIND_OF_OPTION)) {
+    if (call.text(option) === undefined && call.list(option) === undefined) continue;
+    if (kind !== undefined && kind !== owner)
+      throw misused(`--${option} does not go with a ${kind} plan`);
+    kind = owner;
+  }
+  switch (kind) {
+    case undefined:
+      return undefined;
+    case 'kernel':
+      return kernelPlan(call, old);
+    case 'iso':
+      return { kind, image: call.text('iso') ?? needed('iso', '--iso IMAGE') };
+    case 'script': {
+      const file = call.text('script-file') ?? needed('script', '--script-file FILE');
+      return { kind, text: readText(cwd, file) };
+    }
+    case 'san':
+    case 'local':
+    case 'menu':
+      return { kind };
+  }
+}
+
+/** The drives that the options describe, undefined when they say nothing. Throws `misused`. */
+export function drivesFrom(call: Call): Drive[] | undefined {
+  const words = call.list('drive');
+  if (words === undefined) return undefined;
+  if (words.includes('none')) {
+    if (words.length > 1) throw misused('--drive none does not go with other drives');
+    return [];
+  }
+  return words.map((word) => {
+    const [image = '', mode = 'exclusive', more] = word.split(':');
+    if ((mode !== 'exclusive' && mode !== 'shared') || more !== undefined)
+      throw misused(`"${word}" is no drive`, 'write IMAGE, or IMAGE:shared for a read-only one');
+    return { image, mode };
+  });
+}
+
+/** The text of a file that the person named. Throws `misused`. */
+export function readText(cwd: string, file: string): string {
+  try {
+    return readFileSync(resolve(cwd, file), 'utf8');
+  } catch (e) {
+    throw misused(`${file} cannot be read: ${messageOf(e)}`);
+  }
+}
+
+function kernelPlan(call: Call, old: BootPlan | undefined): BootPlan {
+  const before = old?.kind === 'kernel' ? old : undefined;
+  return {
+    kind: 'kernel',
+    kernel: call.text('kernel') ?? before?.kernel ?? needed('kernel', '--kernel FILE'),
+    initrd: call.list('initrd') ?? before?.initrd ?? [],
+    cmdline: call.text('cmdline') ?? before?.cmdline ?? '',
+  };
+}
+
+function needed(kind: string, option: string): never {
+  throw misused(`a ${kind} plan needs ${option}`);
+}
