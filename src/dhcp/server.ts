@@ -115,10 +115,10 @@ export class DhcpService {
     return new DhcpService(schools, running, journal, clock);
   }
 
-  /** Stops answering, and flushes the journal. */
+  /** Flushes the journal, sends the ACKs that waited for it, and stops answering. */
   async close(): Promise<void> {
-    await Promise.all(this.#running.map((r) => r.sockets.close()));
     await this.#journal?.close();
+    await Promise.all(this.#running.map((r) => r.sockets.close()));
   }
 
   /** All leases, with those that have ended and still name their machine. */

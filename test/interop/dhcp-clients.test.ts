@@ -92,7 +92,10 @@ test('perfdhcp as a relay: every exchange is answered, each with an address of i
     const run = relay.start('perfdhcp', args);
     const { stdout } = await run.finished();
     const received = [...stdout.matchAll(/received packets: (\d+)/g)].map((m) => Number(m[1]));
-    assert.ok((received[1] ?? 0) >= count - 10, stdout);
+    // perfdhcp does not wait for the answers to its last requests.
+    assert.ok((received[0] ?? 0) >= count * 0.9, stdout);
+    assert.ok((received[1] ?? 0) >= count * 0.85, stdout);
+    assert.match(stdout, /non unique addresses: 0[^]*non unique addresses: 0/);
     await server.stop();
     const [status] = JSON.parse(
       server.output.split('\n').find((l) => l.startsWith('[')) ?? '[]',
@@ -101,7 +104,8 @@ test('perfdhcp as a relay: every exchange is answered, each with an address of i
       subnets: { active: number }[];
     }[];
     assert.equal(status?.counters['not-durable'], 0);
-    assert.ok((status?.counters['committed'] ?? 0) >= count - 10);
+    assert.equal(status?.counters['no-free-address'], 0);
+    assert.ok((status?.counters['committed'] ?? 0) >= (received[1] ?? 0));
     assert.ok((status?.subnets[0]?.active ?? 0) <= (status?.counters['committed'] ?? 0));
   } finally {
     await bed.close();
