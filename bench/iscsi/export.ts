@@ -29,7 +29,13 @@ function pair(text: string | undefined): [string, string] | undefined {
 const device = await openRaw(file);
 const unit = new LogicalUnit({
   device,
-  identity: { vendor: 'POLYBOOT', product: 'BENCH', revision: '0', serial: 'bench', naa: '3000000000000001' },
+  identity: {
+    vendor: 'POLYBOOT',
+    product: 'BENCH',
+    revision: '0',
+    serial: 'bench',
+    naa: '3000000000000001',
+  },
 });
 const units = new LogicalUnitSet({ targetName: iqn });
 units.add(0, unit);

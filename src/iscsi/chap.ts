@@ -116,10 +116,7 @@ export class ChapExchange {
     return right ? null : 'the CHAP secret is wrong';
   }
 
-  #prove(
-    state: Extract<State, { name: 'response' }>,
-    keys: ReadonlyMap<string, string>,
-  ): ChapStep {
+  #prove(state: Extract<State, { name: 'response' }>, keys: ReadonlyMap<string, string>): ChapStep {
     const idText = keys.get('CHAP_I');
     const challengeText = keys.get('CHAP_C');
     if (idText === undefined && challengeText === undefined) return { kind: 'done', reply: [] };

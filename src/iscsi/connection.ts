@@ -253,7 +253,10 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
         if (this.#phase.name === 'admitting') this.#open(response, grant, target);
       },
       () => {
-        refuse(LoginStatus.TARGET_REMOVED, 'a newer login, or the removal of the target, came first');
+        refuse(
+          LoginStatus.TARGET_REMOVED,
+          'a newer login, or the removal of the target, came first',
+        );
       },
     );
   }

@@ -65,7 +65,10 @@ export class DataIn {
       const at = output.reserve(session.overheadBytes + whole + 3);
       const dataAt = at + session.headBytes;
       const from = task.extentOffsetBytes + task.sentBytes;
-      if (!aligned(task, session.segmentBytes, blockBytes) || !this.#tryRead(task, from, dataAt, whole)) {
+      if (
+        !aligned(task, session.segmentBytes, blockBytes) ||
+        !this.#tryRead(task, from, dataAt, whole)
+      ) {
         if (task.phase === Phase.READ) this.#startCold(task);
         return true;
       }
@@ -214,7 +217,7 @@ export class DataIn {
     const { session } = this.#lane;
     const { bytes, view } = run.chunk;
     let at = 0;
-    for (let done = 0; done < run.lengthBytes; ) {
+    for (let done = 0; done < run.lengthBytes;) {
       const length = Math.min(session.segmentBytes, run.lengthBytes - done);
       const from = run.dataAt + done;
       if (from !== at + session.headBytes) {

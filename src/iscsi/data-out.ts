@@ -169,7 +169,8 @@ export class DataOut {
     if (task.discard) return;
     const to = task.extentOffsetBytes + position;
     try {
-      if (!task.device!.tryWrite(to, bytes, at, length)) this.#writeCold(task, bytes, at, length, to);
+      if (!task.device!.tryWrite(to, bytes, at, length))
+        this.#writeCold(task, bytes, at, length, to);
     } catch (e) {
       this.#lane.scsi.fail(task, e);
       task.discard = true;
@@ -232,7 +233,14 @@ export class DataOut {
       task.r2tsSent - task.r2tsDone < maxOutstandingR2t
     ) {
       const length = Math.min(maxBurstBytes, task.wantedBytes - task.solicitedBytes);
-      writeR2t(session, output, task, transferTag(task, task.r2tsSent), task.solicitedBytes, length);
+      writeR2t(
+        session,
+        output,
+        task,
+        transferTag(task, task.r2tsSent),
+        task.solicitedBytes,
+        length,
+      );
       task.solicitedBytes += length;
       task.r2tsSent += 1;
     }

@@ -34,7 +34,9 @@ export interface FeatureOwner {
   /** First command of its kind: for reports. */
   firstRead(): void;
   firstWrite(): void;
-  count(counter: 'rejects' | 'commands-outside-window' | 'data-out-dropped' | 'tasks-aborted'): void;
+  count(
+    counter: 'rejects' | 'commands-outside-window' | 'data-out-dropped' | 'tasks-aborted',
+  ): void;
   /** After a turn: pauses or resumes the receiver. */
   balance(): void;
   /** The peer broke the protocol beyond repair. */
@@ -113,13 +115,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   // PduSink: what arrives.
 
-  header(
-    view: DataView,
-    bytes: Uint8Array,
-    at: number,
-    ahsBytes: number,
-    dataBytes: number,
-  ): void {
+  header(view: DataView, bytes: Uint8Array, at: number, ahsBytes: number, dataBytes: number): void {
     const word = view.getUint32(at);
     const opcode = (word >>> 24) & 0x3f;
     this.#task = null;

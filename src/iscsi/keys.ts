@@ -108,7 +108,12 @@ type KeyRule =
       readonly to: number;
     };
 
-const number = (field: OfferedNumber, combine: 'min' | 'max', from: number, to: number): KeyRule => ({
+const number = (
+  field: OfferedNumber,
+  combine: 'min' | 'max',
+  from: number,
+  to: number,
+): KeyRule => ({
   form: 'number',
   field,
   combine,

@@ -148,7 +148,10 @@ export class LoginMachine {
     this.#rounds += 1;
     if (this.#rounds > LOGIN_ROUNDS_MAX) throw misuse('login takes too many rounds');
     if (request.versionMin > 0) {
-      throw new LoginRefusal(LoginStatus.UNSUPPORTED_VERSION, 'the initiator needs a newer iSCSI version');
+      throw new LoginRefusal(
+        LoginStatus.UNSUPPORTED_VERSION,
+        'the initiator needs a newer iSCSI version',
+      );
     }
     if (request.transit && request.more) throw misuse('T and C are both set');
     if (request.currentStage !== this.#stage || request.currentStage > Stage.OPERATIONAL) {
@@ -167,7 +170,10 @@ export class LoginMachine {
     if (request.tsih !== 0 && this.#rounds === 1) {
       throw this.#env.sessionExists(request.tsih)
         ? new LoginRefusal(LoginStatus.TOO_MANY_CONNECTIONS, 'a session has one connection here')
-        : new LoginRefusal(LoginStatus.SESSION_DOES_NOT_EXIST, 'the session to join does not exist');
+        : new LoginRefusal(
+            LoginStatus.SESSION_DOES_NOT_EXIST,
+            'the session to join does not exist',
+          );
     }
   }
 
@@ -207,7 +213,8 @@ export class LoginMachine {
 
   #name(key: 'InitiatorName' | 'TargetName'): string {
     const text = this.#seen.get(key);
-    if (text === undefined) throw new LoginRefusal(LoginStatus.MISSING_PARAMETER, `${key} is missing`);
+    if (text === undefined)
+      throw new LoginRefusal(LoginStatus.MISSING_PARAMETER, `${key} is missing`);
     const name = normalizeIscsiName(text);
     if (name !== undefined) return name;
     // A target that cannot exist is not found; an initiator must have a name that can be checked.

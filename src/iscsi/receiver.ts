@@ -10,13 +10,7 @@ export interface PduSink {
    * A header is at `bytes[at…]`, its `ahsBytes` of additional headers behind it. The memory is only
    * good for this call. `dataBytes` of data follow by `data`, then comes `end`.
    */
-  header(
-    view: DataView,
-    bytes: Uint8Array,
-    at: number,
-    ahsBytes: number,
-    dataBytes: number,
-  ): void;
+  header(view: DataView, bytes: Uint8Array, at: number, ahsBytes: number, dataBytes: number): void;
   /** A piece of the data segment, in order. The memory is only good for this call. */
   data(bytes: Uint8Array, at: number, lengthBytes: number): void;
   /** The PDU is complete. */

@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { Counters, EnvironmentError, UserError, errnoOf, silentLog, systemClock } from '#base/mod.ts';
+import {
+  Counters,
+  EnvironmentError,
+  UserError,
+  errnoOf,
+  silentLog,
+  systemClock,
+} from '#base/mod.ts';
 import type { Cancel, Clock, Log } from '#base/mod.ts';
 import type { ScsiTarget } from '#scsi/mod.ts';
 import { Connection } from './connection.ts';
@@ -15,6 +22,7 @@ import type { NegotiationOffer } from './keys.ts';
 import { CONNECTIONS_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX } from './limits.ts';
 import { LOGOUT_GRACE_MS, RECEIVE_BUFFER_BYTES, SWEEP_MS } from './limits.ts';
 import { formatPortal, normalizeIscsiName } from './names.ts';
+import type { Transport } from './output.ts';
 import type { ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
 import type { Session } from './session.ts';
 import { SocketTransport } from './socket-transport.ts';
@@ -244,9 +252,17 @@ export class TargetServer implements ConnectionHost {
       return;
     }
     const transport = new SocketTransport(socket, this.#buffer, this.#view);
-    const connection = new Connection(this, transport, transport);
+    transport.start(this.connect(transport, transport));
+  }
+
+  /** A new connection over any transport; the caller feeds it with `received`, `sent` and `lost`. */
+  connect(
+    transport: Transport,
+    ends: { readonly peer: PortalAddress; readonly portal: PortalAddress },
+  ): Connection {
+    const connection = new Connection(this, transport, ends);
     this.#halfOpen.add(connection);
-    transport.start(connection);
+    return connection;
   }
 
   /** Limits on what has not logged in: one host's flood must leave room for the others. */

@@ -8,7 +8,12 @@ import { AsyncEvent, LogoutReason, LogoutResult, NO_BYTES } from './pdu/mod.ts';
 import { Opcode, RESERVED_TAG, RejectReason } from './pdu/mod.ts';
 import { decodeLogoutRequest, decodeNopOut, decodeTaskManagementRequest } from './pdu/mod.ts';
 import { decodeTextRequest, encodeAsyncMessage, encodeLogoutResponse } from './pdu/mod.ts';
-import { encodeNopIn, encodeTaskManagementResponse, encodeTextResponse, opcodeOf } from './pdu/mod.ts';
+import {
+  encodeNopIn,
+  encodeTaskManagementResponse,
+  encodeTextResponse,
+  opcodeOf,
+} from './pdu/mod.ts';
 import type { Pdu } from './pdu/mod.ts';
 import type { PduSink, ReceiveFault } from './receiver.ts';
 import type { Session } from './session.ts';
@@ -163,7 +168,8 @@ export class Services implements PduSink {
     if (!this.#feature.acceptCommand(request.cmdSn, request.immediate)) return;
     const outcome = this.#text.step(request);
     if (outcome.kind === 'reject') this.#reject(outcome.reason);
-    else this.#write(encodeTextResponse({ ...outcome.response, ...sequenceOf(this.#session, true) }));
+    else
+      this.#write(encodeTextResponse({ ...outcome.response, ...sequenceOf(this.#session, true) }));
   }
 
   #taskManagement(pdu: Pdu): void {

@@ -18,7 +18,7 @@ export function encodeText(pairs: readonly KeyValue[]): Uint8Array {
  */
 export function decodeText(bytes: Uint8Array): KeyValue[] {
   const pairs: KeyValue[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const end = bytes.indexOf(0, at);
     if (end < 0) throw new DecodeError('text', 'a pair has no end', at);
     if (end > at) pairs.push(decodePair(bytes, at, end));

@@ -41,7 +41,7 @@ export function decodeAhs(bytes: Uint8Array): AdditionalHeaders {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let extendedCdb = NO_BYTES;
   let readLengthBytes: number | null = null;
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     if (at + 3 > bytes.length) throw new DecodeError('ahs', 'AHS is cut off', at);
     const length = view.getUint16(at);
     const type = bytes[at + 2]! & 0x3f;
