@@ -48,7 +48,12 @@ export class Connection {
   /** Set while the site thinks; cleared by its answer or by the time limit. */
   #thinking: { readonly sinceMs: number } | undefined;
   #turn = 0;
+  /** Whole requests are there, and others have their turn first. */
+  #waiting = false;
+  /** The answer on its way is the last of this connection. */
   #lastWord = false;
+  /** The client sends no more. */
+  #clientEnded = false;
   #closingMs: number | undefined;
   #lingered = 0;
 
@@ -62,10 +67,10 @@ export class Connection {
     socket.on('data', (chunk: Buffer) => {
       this.#receive(chunk);
     });
-    // A half-closed client still gets its answer; then we close too.
+    // A half-closed client still gets its answers; then we close too.
     socket.on('end', () => {
-      this.#lastWord = true;
-      if (!this.#reader.answering) this.#close();
+      this.#clientEnded = true;
+      if (!this.#reader.answering && !this.#waiting) this.#close();
     });
     socket.on('error', () => {
       socket.destroy();
@@ -126,9 +131,8 @@ export class Connection {
       if (this.#lingered > LIMITS.lingerBytes) this.socket.destroy();
       return;
     }
-    this.#turn = 0;
     this.#reader.feed(chunk, this.#shared.clock.monotonicMs());
-    if (!this.#reader.answering) this.#pump();
+    if (!this.#reader.answering && !this.#waiting) this.#pump();
     else if (this.#reader.pendingBytes > PIPELINE_BYTES) this.socket.pause();
   }
 
@@ -141,7 +145,8 @@ export class Connection {
   #act(step: ReadStep): void {
     switch (step.kind) {
       case 'more':
-        if (this.socket.isPaused()) this.socket.resume();
+        if (this.#clientEnded) this.#close();
+        else if (this.socket.isPaused()) this.socket.resume();
         return;
       case 'continue':
         this.socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1');
@@ -309,7 +314,9 @@ export class Connection {
     if (this.#turn < LIMITS.pipelinedPerTurn || this.#reader.pendingBytes === 0)
       return this.#pump();
     this.#turn = 0;
+    this.#waiting = true;
     setImmediate(() => {
+      this.#waiting = false;
       if (!this.socket.destroyed && this.#closingMs === undefined) this.#pump();
     });
   }

@@ -101,7 +101,11 @@ export class HttpServer {
           });
         }),
     );
-    for (const c of this.#connections) c.finish();
+    // The listener counts a socket as gone before its 'close' is told; ours go after that.
+    for (const c of this.#connections) {
+      closed.push(new Promise((resolve) => c.socket.once('close', () => resolve())));
+      c.finish();
+    }
     const cut = this.#clock.after(LIMITS.stopMs, () => {
       for (const c of this.#connections) c.socket.destroy();
     });
