@@ -31,12 +31,13 @@ export class Attentions {
     this.#changed();
   }
 
-  get nexuses(): IterableIterator<Nexus> {
-    return this.#queues.keys();
+  /** Whether there is any nexus at all. */
+  get anyone(): boolean {
+    return this.#queues.size > 0;
   }
 
-  has(nexus: Nexus): boolean {
-    return this.#queues.has(nexus);
+  get nexuses(): IterableIterator<Nexus> {
+    return this.#queues.keys();
   }
 
   /** Establishes a condition for one nexus; the same one twice is one. */

@@ -107,6 +107,11 @@ export interface ScsiTarget {
    * May call it before it returns.
    */
   finish(command: ScsiCommand, done: (command: ScsiCommand) => void): void;
+  /**
+   * The transport aborted a command that is in `finish`. `done` is still called once, early where
+   * what goes on is the unit's own work (SANITIZE, SBC-3 §5.27). Until then the command is in use.
+   */
+  abandon?(command: ScsiCommand): void;
   /** Turns a device error in a READ or WRITE phase into CHECK CONDITION; sets phase DONE. */
   fail(command: ScsiCommand, error: unknown): void;
   /** The nexus came, was lost, or was reset: unit attentions and reservations follow (SAM-5 §6.3). */

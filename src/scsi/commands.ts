@@ -100,7 +100,7 @@ const LBA_ONLY = lba(2, 8, 0, 0, 'nothing', false);
 const LBA_COMPARE = lba(2, 8, 13, 1, 'nothing', false);
 
 /** The common tails of CDBs that begin alike. */
-const WIDE = 'ff ff ff ff ff ff ff ff ff ff ff ff 00 00';
+const WIDE = 'ff ff ff ff ff ff ff ff ff ff ff ff 1f 00';
 const PR_IN = '00 00 00 00 00 ff ff 00';
 const PR_OUT = 'ff 00 00 ff ff ff ff 00';
 const COPY_RESULTS = '00 00 00 00 00 00 00 ff ff ff ff 00 00';
@@ -194,15 +194,15 @@ const COMMANDS: readonly CommandRow[] = [
     ...asks,
     needs: 'medium',
   }),
-  row('READ(10)', '28 18 ff ff ff ff 00 ff ff 00', read, { ...reads, lba: LBA_10 }),
-  row('WRITE(10)', '2a 18 ff ff ff ff 00 ff ff 00', write, { ...writes, lba: LBA_10 }),
-  row('WRITE AND VERIFY(10)', '2e 16 ff ff ff ff 00 ff ff 00', writeAndVerify, {
+  row('READ(10)', '28 18 ff ff ff ff 1f ff ff 00', read, { ...reads, lba: LBA_10 }),
+  row('WRITE(10)', '2a 18 ff ff ff ff 1f ff ff 00', write, { ...writes, lba: LBA_10 }),
+  row('WRITE AND VERIFY(10)', '2e 16 ff ff ff ff 1f ff ff 00', writeAndVerify, {
     ...writes,
     lba: LBA_10,
   }),
-  row('VERIFY(10)', '2f 16 ff ff ff ff 00 ff ff 00', verify, { ...verifies, lba: LBA_10 }),
-  row('PRE-FETCH(10)', '34 02 ff ff ff ff 00 ff ff 00', preFetch, { ...spans, lba: SPAN_10 }),
-  row('SYNCHRONIZE CACHE(10)', '35 02 ff ff ff ff 00 ff ff 00', synchronizeCache, {
+  row('VERIFY(10)', '2f 16 ff ff ff ff 1f ff ff 00', verify, { ...verifies, lba: LBA_10 }),
+  row('PRE-FETCH(10)', '34 02 ff ff ff ff 1f ff ff 00', preFetch, { ...spans, lba: SPAN_10 }),
+  row('SYNCHRONIZE CACHE(10)', '35 06 ff ff ff ff 1f ff ff 00', synchronizeCache, {
     ...flushes,
     lba: SPAN_10,
   }),
@@ -210,8 +210,8 @@ const COMMANDS: readonly CommandRow[] = [
     ...asks,
     scope: 'disk',
   }),
-  row('WRITE SAME(10)', '41 08 ff ff ff ff 00 ff ff 00', writeSame, { ...writes, lba: SPAN_10 }),
-  row('UNMAP', '42 00 00 00 00 00 00 ff ff 00', unmap, { ...writes, scope: 'thin' }),
+  row('WRITE SAME(10)', '41 08 ff ff ff ff 1f ff ff 00', writeSame, { ...writes, lba: SPAN_10 }),
+  row('UNMAP', '42 00 00 00 00 00 1f ff ff 00', unmap, { ...writes, scope: 'thin' }),
   row('SANITIZE OVERWRITE', `48 a1 ${SANITIZE}`, sanitizeOverwrite, {
     ...sanitizes,
     direction: 'out',
@@ -227,7 +227,7 @@ const COMMANDS: readonly CommandRow[] = [
     action: 0x1f,
   }),
   row('READ(16)', `88 18 ${WIDE}`, read, { ...reads, lba: LBA_16 }),
-  row('COMPARE AND WRITE', '89 18 ff ff ff ff ff ff ff ff 00 00 00 ff 00 00', compareAndWrite, {
+  row('COMPARE AND WRITE', '89 18 ff ff ff ff ff ff ff ff 00 00 00 ff 1f 00', compareAndWrite, {
     ...writes,
     lba: LBA_COMPARE,
   }),
@@ -236,7 +236,7 @@ const COMMANDS: readonly CommandRow[] = [
   row('WRITE AND VERIFY(16)', `8e 16 ${WIDE}`, writeAndVerify, { ...writes, lba: LBA_16 }),
   row('VERIFY(16)', `8f 16 ${WIDE}`, verify, { ...verifies, lba: LBA_16 }),
   row('PRE-FETCH(16)', `90 02 ${WIDE}`, preFetch, { ...spans, lba: SPAN_16 }),
-  row('SYNCHRONIZE CACHE(16)', `91 02 ${WIDE}`, synchronizeCache, { ...flushes, lba: SPAN_16 }),
+  row('SYNCHRONIZE CACHE(16)', `91 06 ${WIDE}`, synchronizeCache, { ...flushes, lba: SPAN_16 }),
   row('WRITE SAME(16)', `93 09 ${WIDE}`, writeSame, { ...writes, lba: SPAN_16 }),
   row('READ CAPACITY(16)', '9e 10 00 00 00 00 00 00 00 00 ff ff ff ff 00 00', readCapacity16, {
     ...asks,
@@ -244,20 +244,20 @@ const COMMANDS: readonly CommandRow[] = [
     needs: 'medium',
     scope: 'disk',
   }),
-  row('GET LBA STATUS', `9e 12 ${WIDE}`, getLbaStatus, {
+  row('GET LBA STATUS', '9e 12 ff ff ff ff ff ff ff ff ff ff ff ff 00 00', getLbaStatus, {
     ...asks,
     action: 0x12,
     needs: 'medium',
     lba: LBA_ONLY,
     scope: 'disk',
   }),
-  row('READ(12)', 'a8 18 ff ff ff ff ff ff ff ff 00 00', read, { ...reads, lba: LBA_12 }),
-  row('WRITE(12)', 'aa 18 ff ff ff ff ff ff ff ff 00 00', write, { ...writes, lba: LBA_12 }),
-  row('WRITE AND VERIFY(12)', 'ae 16 ff ff ff ff ff ff ff ff 00 00', writeAndVerify, {
+  row('READ(12)', 'a8 18 ff ff ff ff ff ff ff ff 1f 00', read, { ...reads, lba: LBA_12 }),
+  row('WRITE(12)', 'aa 18 ff ff ff ff ff ff ff ff 1f 00', write, { ...writes, lba: LBA_12 }),
+  row('WRITE AND VERIFY(12)', 'ae 16 ff ff ff ff ff ff ff ff 1f 00', writeAndVerify, {
     ...writes,
     lba: LBA_12,
   }),
-  row('VERIFY(12)', 'af 16 ff ff ff ff ff ff ff ff 00 00', verify, { ...verifies, lba: LBA_12 }),
+  row('VERIFY(12)', 'af 16 ff ff ff ff ff ff ff ff 1f 00', verify, { ...verifies, lba: LBA_12 }),
   row('READ DEFECT DATA(12)', 'b7 1f 00 00 00 00 ff ff ff ff 00 00', readDefectData12, {
     ...asks,
     scope: 'disk',

@@ -1,10 +1,10 @@
 import { GATHER_BYTES_MAX } from './command.ts';
 
-/** One UNMAP: 4 Mi blocks, 2 GiB of 512 bytes; what ext4 punches in some ten milliseconds. */
-export const UNMAP_BLOCKS_MAX = 4 * 1024 * 1024;
+/** One UNMAP: 1 Mi blocks, 512 MiB of 512 bytes; what ext4 punches in some milliseconds. */
+export const UNMAP_BLOCKS_MAX = 1024 * 1024;
 /** 256 descriptors of 16 bytes and the header are 4104 bytes: a page, as Linux sends them. */
 export const UNMAP_DESCRIPTORS_MAX = 256;
-/** One WRITE SAME, as much as one UNMAP: the initiator's time-out bounds it. */
+/** One WRITE SAME, 2 GiB of 512 bytes: seconds of writing; the initiator's time-out bounds it. */
 export const WRITE_SAME_BLOCKS_MAX = 4 * 1024 * 1024;
 
 /** Blocks of one COMPARE AND WRITE: the field has one byte, and both halves are gathered. */

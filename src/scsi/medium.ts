@@ -4,7 +4,7 @@ import { ScsiError, Sense } from './sense.ts';
 /**
  * Whether the medium can be used. A unit is, from the strongest:
  *
- * failed → sanitizing → ejected → stopped → ready
+ * failed → sanitizing → ejected → ready
  *
  * `failed` is for good: a flush was lost (durability contract, point 4).
  */
@@ -17,7 +17,6 @@ export class Medium {
   /** It had AUSE set: EXIT FAILURE MODE makes the medium usable as it is. */
   sanitizeMayExit = false;
   loaded = true;
-  started = true;
   readonly #preventers = new Set<Nexus>();
   readonly #trayOpen: boolean;
 
@@ -37,13 +36,12 @@ export class Medium {
       const open = this.#trayOpen;
       return ScsiError.check(open ? Sense.MEDIUM_NOT_PRESENT_TRAY_OPEN : Sense.MEDIUM_NOT_PRESENT);
     }
-    return this.started ? null : ScsiError.check(Sense.INITIALIZING_COMMAND_REQUIRED);
+    return null;
   }
 
   /** True when nothing stands against using the medium. */
   get ready(): boolean {
-    const stopped = this.failed || this.sanitizeFailed || !this.loaded || !this.started;
-    return !stopped && this.sanitizeProgress === null;
+    return this.obstacle === null;
   }
 
   /** PREVENT ALLOW MEDIUM REMOVAL: each nexus for itself (SPC-4 §6.13). */

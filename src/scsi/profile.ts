@@ -33,6 +33,11 @@ export type UnitOptions = {
   readonly kind?: 'disk' | 'cdrom';
   /** The medium can be ejected and loaded; always so for `cdrom`. */
   readonly removable?: boolean;
+  /**
+   * What READ CAPACITY(16) calls a physical block; the logical block when left out. What the backend
+   * likes best is in VPD B0h in any case. 4096 makes guests align all they write ("512e").
+   */
+  readonly physicalBlockBytes?: number;
   /** `writethrough`: every write is on stable media before GOOD. */
   readonly cache?: 'writeback' | 'writethrough';
   readonly reservations?: ReservationStore;

@@ -36,8 +36,6 @@ const K = SenseKey;
 /** Every sense code that we report, by T10's name for it. */
 export const Sense = {
   NONE: code(K.NO_SENSE, 0x00, 0x00),
-  BECOMING_READY: code(K.NOT_READY, 0x04, 0x01),
-  INITIALIZING_COMMAND_REQUIRED: code(K.NOT_READY, 0x04, 0x02),
   SANITIZE_IN_PROGRESS: code(K.NOT_READY, 0x04, 0x1b),
   NOT_RESPONDING: code(K.NOT_READY, 0x05, 0x00),
   MEDIUM_NOT_PRESENT: code(K.NOT_READY, 0x3a, 0x00),

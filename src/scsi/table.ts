@@ -44,8 +44,11 @@ export type CommandRow = {
   readonly body: CommandBody;
 };
 
-/** MAXIMUM TRANSFER LENGTH: what READ(10) and WRITE(10) can ask for, 32 MiB of 512-byte blocks. */
-export const TRANSFER_BLOCKS_MAX = 0xffff;
+/**
+ * MAXIMUM TRANSFER LENGTH: all that READ(10) can ask for, since firmware reads a whole initrd at
+ * once and heeds no limit; 32 MiB of 512-byte blocks.
+ */
+export const TRANSFER_BLOCKS_MAX = 0x10000;
 
 /** Service actions are in the low five bits of byte 1 (SPC-4 §4.3.2). */
 const ACTION_MASK = 0x1f;

@@ -33,6 +33,8 @@ export class Task {
   blocks = 0;
   /** What a handler carries from `begin` to `finish`. */
   carried: unknown = null;
+  /** Set by a `finish` whose work outlives the command: called when nobody waits for it any more. */
+  abandoned: (() => void) | null = null;
 
   constructor(
     unit: LogicalUnit,

@@ -79,6 +79,10 @@ export class LogicalUnitSet implements ScsiTarget, UnitHost {
     }
   }
 
+  abandon(command: ScsiCommand): void {
+    this.#units[command.lun]?.abandon(command);
+  }
+
   fail(command: ScsiCommand, error: unknown): void {
     const unit = this.#units[command.lun];
     if (unit === undefined) end(command, ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED));

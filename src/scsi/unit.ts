@@ -55,6 +55,7 @@ export class LogicalUnit {
   /** Where writes go: the device behind the range locks of COMPARE AND WRITE. */
   readonly writer: RangeLockDevice;
   readonly blockBytes: number;
+  readonly physicalBlockBytes: number;
   #blocks: number;
   #fastReads = true;
   #fastWrites = true;
@@ -67,6 +68,8 @@ export class LogicalUnit {
     this.reader = options.device;
     this.writer = new RangeLockDevice(options.device);
     this.blockBytes = options.device.blockBytes;
+    this.physicalBlockBytes = options.physicalBlockBytes ?? this.blockBytes;
+    invariant(Number.isInteger(Math.log2(this.physicalBlockBytes / this.blockBytes)), '2^n blocks');
     this.#blocks = options.device.sizeBytes / this.blockBytes;
     invariant(Number.isInteger(this.#blocks) && this.#blocks > 0, 'whole blocks');
     this.modes = new ModePages(this.kind, this.#defaultWriteCache);
@@ -89,9 +92,9 @@ export class LogicalUnit {
     return this.kind === 'cdrom' || this.reader.readOnly;
   }
 
-  /** Thin: UNMAP gives space back. */
+  /** Thin: UNMAP gives space back; of a read-only disk it would, were it not refused. */
   get thin(): boolean {
-    return this.kind === 'disk' && this.reader.canDiscard;
+    return this.kind === 'disk' && (this.reader.canDiscard || this.reader.readOnly);
   }
 
   /** Every write must be on stable media before GOOD. */
@@ -192,6 +195,11 @@ export class LogicalUnit {
     );
   }
 
+  /** The transport gave up a command that is in `finish`. */
+  abandon(command: ScsiCommand): void {
+    if (command.context instanceof Task) command.context.abandoned?.();
+  }
+
   /** A device error in a READ or WRITE phase. */
   fail(command: ScsiCommand, error: unknown): void {
     this.#end(command, error, command.phase === Phase.READ ? 'read' : 'write');
@@ -229,11 +237,8 @@ export class LogicalUnit {
   }
 
   nexusAdded(nexus: Nexus, attention: SenseCode): void {
-    // Nobody can push a tray in or press a button: the machine that comes first does both.
-    if ([...this.attentions.nexuses].length === 0) {
-      this.medium.loaded = true;
-      this.medium.started = true;
-    }
+    // Nobody can push a tray in: the machine that comes first finds it closed.
+    if (!this.attentions.anyone) this.medium.loaded = true;
     this.attentions.join(nexus);
     this.attentions.establish(nexus, attention);
     this.update();
@@ -251,7 +256,6 @@ export class LogicalUnit {
   reset(): void {
     this.reservations.legacyHolder = null;
     this.medium.allowAll();
-    this.medium.started = true;
     this.modes.reset();
     this.attentions.reset(Sense.BUS_DEVICE_RESET);
     this.update();

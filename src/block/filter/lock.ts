@@ -104,7 +104,7 @@ export class RangeLockDevice extends FilterDevice {
 
 function leaving(leave: () => void, done: BlockDone): BlockDone {
   return (error) => {
-    leave();
     done(error);
+    leave();
   };
 }

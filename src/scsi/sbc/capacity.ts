@@ -18,8 +18,7 @@ export const readCapacity16: CommandBody = {
     const data = Buffer.alloc(32);
     putU64(data, unit.blocks - 1, 0);
     data.writeUInt32BE(unit.blockBytes, 8);
-    // One logical block per physical block: any aligned block is written whole. What the backend
-    // likes best is in VPD B0h, where it does not make hosts refuse single blocks.
+    data[13] = Math.log2(unit.physicalBlockBytes / unit.blockBytes);
     // LBPME and LBPRZ: thin, and what is unmapped reads as zeros.
     if (unit.thin) data[14] = 0xc0;
     task.reply(data, u32(task.cdb, 10));

@@ -19,8 +19,8 @@ export const compareAndWrite: CommandBody = {
     if (task.blocks > compareBlocksMax(task.unit.blockBytes)) {
       throw ScsiError.invalidField(COUNT_BYTE);
     }
+    task.gatherExactly(2 * task.lengthBytes, COUNT_BYTE);
     if (task.blocks === 0) task.good();
-    else task.gatherExactly(2 * task.lengthBytes, COUNT_BYTE);
   },
   async finish(task) {
     await holdRange(task, (device) => exchange(task, device));

@@ -35,10 +35,13 @@ function sanitizer(
     },
     finish(task) {
       const running = run(task.unit, work(task), (u8(task.cdb, 1) & AUSE) !== 0);
-      if ((u8(task.cdb, 1) & IMMED) === 0) return running;
-      // Nobody waits: a failure shows in the state of the medium.
+      // Where nobody waits, a failure shows in the state of the medium.
       running.catch(() => undefined);
-      return undefined;
+      if ((u8(task.cdb, 1) & IMMED) !== 0) return undefined;
+      const abandoned = new Promise<void>((resolve) => {
+        task.abandoned = resolve;
+      });
+      return Promise.race([running, abandoned]);
     },
   };
 }

@@ -23,13 +23,14 @@ export const writeSame: CommandBody = {
   },
   async finish(task) {
     const { unit, offsetBytes, lengthBytes } = task;
-    const block = Buffer.from(task.parameters);
-    const zero = block.every((b) => b === 0);
-    if (!zero) await fill(task, block);
-    else if ((u8(task.cdb, 1) & UNMAP) !== 0) {
-      // Only zeros may be unmapped: LBPRZ says that is what unmapped blocks read as.
+    if ((u8(task.cdb, 1) & UNMAP) !== 0) {
+      // Whatever the block says: whoever sets UNMAP means it, and LIO and tgt do the same.
       await discardDevice(unit.writer, offsetBytes, lengthBytes);
-    } else await zeroDevice(unit.writer, offsetBytes, lengthBytes);
+    } else {
+      const block = Buffer.from(task.parameters);
+      if (block.every((b) => b === 0)) await zeroDevice(unit.writer, offsetBytes, lengthBytes);
+      else await fill(task, block);
+    }
     await settleWrite(task);
   },
 };

@@ -51,6 +51,9 @@ export function parseCopyList(list: Uint8Array): CopyList {
   const segmentsBytes = u32(list, 8);
   const inlineBytes = u32(list, 12);
   const total = COPY_LIST_HEADER_BYTES + devicesBytes + segmentsBytes + inlineBytes;
+  if (devicesBytes + segmentsBytes > DESCRIPTOR_LIST_BYTES_MAX) {
+    throw ScsiError.check(Sense.PARAMETER_LIST_LENGTH);
+  }
   if (devicesBytes > CSCD_DESCRIPTORS_MAX * CSCD_DESCRIPTOR_BYTES) {
     throw ScsiError.check(Sense.TOO_MANY_TARGET_DESCRIPTORS, { field: { in: 'data', byte: 2 } });
   }
@@ -77,8 +80,7 @@ function parseDevices(list: Uint8Array, end: number): CopyDevice[] {
         field: { in: 'data', byte: at },
       });
     }
-    // LU ID TYPE: only "logical unit number" is in use.
-    if (u8(list, at + 1) >> 6 !== 0) throw ScsiError.invalidParameter(at + 1, 7);
+    // LU ID TYPE, the upper two bits of the next byte, is obsolete and not looked at.
     const length = u8(list, at + 7);
     if (length > 20) throw ScsiError.invalidParameter(at + 7);
     devices.push({
