@@ -6,6 +6,7 @@ import { BOOT_SERVER_PORT, CLIENT_PORT, type Destination, SERVER_PORT } from './
 import type { Exchange } from './exchange.ts';
 import type { LeaseLog } from './journal.ts';
 import { type DhcpObserver, DROP_REASONS, type DropReason } from './observer.ts';
+import { Outbox } from './outbox.ts';
 import type { Outcome, Send } from './outcome.ts';
 import { inSubnet, type Site } from './site.ts';
 
@@ -17,8 +18,8 @@ export type DhcpCounter = 'received' | 'sent' | 'committed' | DropReason;
  * machines that are switched on together loses none.
  */
 const RECEIVE_BUFFER_BYTES = 4 << 20;
-/** Relays and the broadcast address whose kernel structures are kept ready. */
-const READY_TARGETS = 256;
+/** Relays whose outbox is kept ready. */
+const OUTBOXES = 256;
 /** Drops that happen all day on any network and are counted, not told. */
 const QUIET: ReadonlySet<DropReason> = new Set(['not-for-us', 'other-server-chosen']);
 
@@ -37,7 +38,7 @@ export class NetworkService {
   readonly counters: Counters<DhcpCounter>;
   readonly #options: NetworkServiceOptions;
   readonly #sockets: UdpSocket[] = [];
-  readonly #targets = new Map<string, ReturnType<UdpSocket['target']>>();
+  readonly #outboxes = new Map<string, Outbox>();
   readonly #delayed = new Set<Cancel>();
   readonly #probers: ConflictProber[] = [];
   readonly #senders = new Map<number, UdpSocket>();
@@ -61,6 +62,7 @@ export class NetworkService {
 
   async close(): Promise<void> {
     for (const cancel of this.#delayed) cancel();
+    this.#forgetOutboxes();
     for (const prober of this.#probers) prober.close();
     await Promise.all(this.#sockets.map((s) => s.close()));
   }
@@ -214,12 +216,13 @@ export class NetworkService {
     const socket = this.#senders.get(port);
     if (socket === undefined) return;
     this.counters.inc('sent');
-    if (to.neighbour !== undefined) {
-      const address = this.#introduce(to.address, to.neighbour);
-      this.#queue(socket, bytes, { address, port: to.port });
-    } else if (this.#target(socket, to, port).send(bytes, 0, bytes.length) < 0) {
-      this.#queue(socket, bytes, to);
+    if (to.port === SERVER_PORT) {
+      this.#outbox(socket, to).put(bytes);
+      return;
     }
+    const address =
+      to.neighbour === undefined ? to.address : this.#introduce(to.address, to.neighbour);
+    this.#queue(socket, bytes, { address, port: to.port });
   }
 
   /** Writes the ARP entry; without the right to do so the reply is broadcast instead. */
@@ -239,13 +242,19 @@ export class NetworkService {
     });
   }
 
-  #target(socket: UdpSocket, to: Destination, port: number): ReturnType<UdpSocket['target']> {
-    const name = `${to.address} ${to.port} ${port}`;
-    const ready = this.#targets.get(name);
+  #outbox(socket: UdpSocket, to: Destination): Outbox {
+    const ready = this.#outboxes.get(to.address);
     if (ready !== undefined) return ready;
-    if (this.#targets.size >= READY_TARGETS) this.#targets.clear();
-    const target = socket.target(to);
-    this.#targets.set(name, target);
-    return target;
+    if (this.#outboxes.size >= OUTBOXES) this.#forgetOutboxes();
+    const outbox = new Outbox(socket.target(to), setImmediate, (bytes) => {
+      this.#queue(socket, bytes, to);
+    });
+    this.#outboxes.set(to.address, outbox);
+    return outbox;
+  }
+
+  #forgetOutboxes(): void {
+    for (const outbox of this.#outboxes.values()) outbox.flush();
+    this.#outboxes.clear();
   }
 }
