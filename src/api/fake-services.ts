@@ -102,9 +102,11 @@ export class FakeImages implements AdminImages {
     return this.#put({ ...blank(name), path, owned: false, ...note });
   }
 
-  create(name: string, options: { preset: string; sizeBytes: number }): Image {
+  create(name: string, options: { preset: string; sizeBytes: number; note?: string }): Image {
+    const note = options.note === undefined ? {} : { note: options.note };
     return this.#put({
       ...blank(name),
+      ...note,
       sizeBytes: options.sizeBytes,
       source: `preset ${options.preset}`,
     });

@@ -7,13 +7,14 @@ const FACT_CHARS_MAX = 80;
 /** One boot as it is known so far: its events in order. */
 export class BootView {
   readonly boot: string;
-  readonly #startMs: number;
+  /** Wall clock of its first event. */
+  readonly startMs: number;
   readonly #events: TimelineEvent[] = [];
 
   /** `start`: the first event of the boot, also when it was shown elsewhere already. */
   constructor(start: TimelineEvent) {
     this.boot = start.boot;
-    this.#startMs = start.atMs;
+    this.startMs = start.atMs;
   }
 
   add(event: TimelineEvent): void {
@@ -32,8 +33,8 @@ export class BootView {
 
   /** Heading, one line per stage with seconds since the first, and the verdict if there is one. */
   lines(screen: Screen): string[] {
-    const stages = this.#events.map((event) => stageLine(screen, event, this.#startMs));
-    const head = headLine(screen, this.#events, this.#startMs);
+    const stages = this.#events.map((event) => stageLine(screen, event, this.startMs));
+    const head = headLine(screen, this.#events, this.startMs);
     return [head, ...stages, ...this.verdict(screen)];
   }
 
@@ -41,7 +42,7 @@ export class BootView {
   verdict(screen: Screen): string[] {
     const last = this.#events.at(-1);
     if (last?.stage === 'ready') {
-      const seconds = ((last.atMs - this.#startMs) / 1000).toFixed(1);
+      const seconds = ((last.atMs - this.startMs) / 1000).toFixed(1);
       return [`  ${screen.paint('green', `✔ ready after ${seconds} s`)}`];
     }
     if (last?.stage !== 'stopped') return [];

@@ -10,13 +10,16 @@ export interface TimelineView {
   add(event: TimelineEvent): void;
 }
 
+/** Boots remembered by a watcher that runs for weeks; the oldest is forgotten first. */
+const BOOTS_MAX = 4_096;
+
 /**
  * For files and pipes: every event is a line, with a heading when the lines change from one boot to
  * another, and the verdict where there is one.
  */
 export class PlainTimelines implements TimelineView {
   readonly #screen: Screen;
-  readonly #starts = new Map<string, TimelineEvent>();
+  readonly #boots = new Map<string, BootView>();
   #shown: string | undefined;
 
   constructor(screen: Screen) {
@@ -24,23 +27,28 @@ export class PlainTimelines implements TimelineView {
   }
 
   add(event: TimelineEvent): void {
-    const start = this.#starts.get(event.boot) ?? event;
-    this.#starts.set(event.boot, start);
-    const head = headLine(this.#screen, [start, event], start.atMs);
-    if (this.#shown !== event.boot) this.#screen.line(head);
-    this.#shown = event.boot;
-    this.#screen.line(stageLine(this.#screen, event, start.atMs));
-    const boot = new BootView(start);
-    if (start !== event) boot.add(start);
+    const boot = this.#boots.get(event.boot) ?? new BootView(event);
+    remember(this.#boots, event.boot, boot);
     boot.add(event);
+    if (this.#shown !== event.boot)
+      this.#screen.line(headLine(this.#screen, [event], boot.startMs));
+    this.#shown = event.boot;
+    this.#screen.line(stageLine(this.#screen, event, boot.startMs));
     for (const line of boot.verdict(this.#screen)) this.#screen.line(line);
-    if (event.stage === 'ready') this.#starts.delete(event.boot);
   }
+}
+
+/** Sets `key` as the newest of at most `BOOTS_MAX`. */
+function remember<V>(map: Map<string, V>, key: string, value: V): void {
+  map.delete(key);
+  map.set(key, value);
+  const oldest = map.size > BOOTS_MAX ? map.keys().next().value : undefined;
+  if (oldest !== undefined) map.delete(oldest);
 }
 
 /**
  * For terminals: one block per boot. Blocks of boots that go on are at the bottom and redrawn at
- * each event; a boot that is over (or quiet, or one too many for the screen) is left above for good.
+ * each event; a boot that is over (or quiet, or one too many for the screen) is left above.
  */
 export class LiveTimelines implements TimelineView {
   readonly #screen: Screen;
@@ -54,12 +62,11 @@ export class LiveTimelines implements TimelineView {
 
   add(event: TimelineEvent): void {
     const start = this.#starts.get(event.boot) ?? event;
-    this.#starts.set(event.boot, start);
+    remember(this.#starts, event.boot, start);
     const boot = this.#boots.get(event.boot) ?? new BootView(start);
     boot.add(event);
     // The newest at the bottom, where the eye is.
-    this.#boots.delete(event.boot);
-    this.#boots.set(event.boot, boot);
+    remember(this.#boots, event.boot, boot);
     this.#erase();
     for (const old of this.#boots.values()) {
       const quiet = event.atMs - old.lastMs > QUIET_MS;
@@ -71,7 +78,6 @@ export class LiveTimelines implements TimelineView {
 
   #leave(boot: BootView): void {
     this.#boots.delete(boot.boot);
-    if (boot.over) this.#starts.delete(boot.boot);
     this.#write([...boot.lines(this.#screen), '']);
   }
 

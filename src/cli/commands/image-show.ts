@@ -20,6 +20,9 @@ export const imageShow: Command = {
 
 /** An image as lines. */
 export function showImage(screen: Screen, image: ImageView): void {
+  const holders = image.holders.map(
+    ({ machine, mode, index }) => `${machine} (${where(index)}${mode})`,
+  );
   screen.fields({
     image: image.name,
     size: `${formatBytes(image.sizeBytes)} (${image.sizeBytes} bytes)`,
@@ -29,9 +32,7 @@ export function showImage(screen: Screen, image: ImageView): void {
     source: image.source,
     made: isoTime(image.createdAtMs),
     note: image.note,
-    'used by': image.holders
-      .map(({ machine, mode, index }) => `${machine} (${where(index)}${mode})`)
-      .join(', '),
+    'used by': holders.join(', ') || 'nobody',
   });
 }
 
