@@ -14,7 +14,7 @@ import { FirmwareMemory } from './firmware-memory.ts';
 import { fitPacket } from './fit.ts';
 import type { CommitOutcome } from './journal.ts';
 import { recordOf } from './lease-records.ts';
-import type { Applicant, Standing } from './leases.ts';
+import type { Applicant, Standing } from './lease.ts';
 import { getU32 } from './options/basic.ts';
 import { MESSAGE, OPTION } from './options/codes.ts';
 import { drop, type Outcome, type PendingLease, type Send } from './outcome.ts';

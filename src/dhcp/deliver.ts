@@ -5,6 +5,7 @@ import { hardwareAddress } from './facts.ts';
 
 /** UDP ports of the protocol. */
 export const SERVER_PORT = 67;
+/** Port of the clients. */
 export const CLIENT_PORT = 68;
 /** PXE boot server ("BINL") port. */
 export const BOOT_SERVER_PORT = 4011;

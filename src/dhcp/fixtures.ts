@@ -20,6 +20,7 @@ import { SchoolMemory } from './strategy.ts';
 
 /** Things that several tests of this folder need. */
 
+/** Our own address in tests. */
 export const SERVER = '10.77.0.1';
 
 /** The number of a dotted quad known to be right. */
@@ -92,6 +93,8 @@ export type BenchOptions = {
   readonly pool?: readonly { readonly first: string; readonly last: string }[];
   readonly authoritative?: boolean;
   readonly leaseSeconds?: number;
+  /** Default `lab.test`; given as undefined: none. */
+  readonly domainName?: string | undefined;
   readonly reservations?: Readonly<Record<string, Reservation>>;
   readonly boot?: (request: BootRequest) => BootAnswer | undefined;
 };
@@ -123,7 +126,7 @@ export class Bench {
       leaseSeconds: options.leaseSeconds ?? 600,
       routers: [SERVER],
       dnsServers: [SERVER],
-      domainName: 'lab.test',
+      ...('domainName' in options ? {} : { domainName: 'lab.test' }),
       authoritative: options.authoritative ?? true,
     };
     const network: DhcpNetwork = {

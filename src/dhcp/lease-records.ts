@@ -1,6 +1,6 @@
 import type { Clock } from '#base/mod.ts';
 import type { JournalRecord } from './journal-record.ts';
-import type { Lease } from './leases.ts';
+import type { Lease } from './lease.ts';
 import { type Site, subnetByAddress } from './site.ts';
 
 /**

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { type Applicant, LeaseTable } from './leases.ts';
+import type { Applicant } from './lease.ts';
+import { LeaseTable } from './leases.ts';
 import { ABANDON_MS, DECLINES_PER_CLIENT, OFFER_MS } from './offers.ts';
 import { AddressPool } from './pool.ts';
 

@@ -1,5 +1,16 @@
 import { ABANDON_MS, DeclineCounter, OfferBook, OFFER_MS } from './offers.ts';
 import type { AddressPool } from './pool.ts';
+import type { Applicant, Lease, Refusal, Standing } from './lease.ts';
+
+/** Offers at once: the whole of a small pool, a quarter of a large one, 65,536 × ~150 B = 10 MB. */
+const OFFERS_SMALL_POOL = 256;
+const OFFERS_MAXIMUM = 65_536;
+/** Addresses that strangers leave for known machines: an eighth of the pool, at most 16. */
+const HEADROOM_MAXIMUM = 16;
+/** Addresses looked at per request, so that a full pool costs a bounded time (about 0.2 ms). */
+const SCAN_STEPS = 4096;
+/** Free addresses chosen ahead of time, for the conflict probe. */
+const AHEAD = 32;
 
 /**
  * Who has which address of one subnet. Pure: the monotonic clock comes in with every call, and what
@@ -15,43 +26,6 @@ import type { AddressPool } from './pool.ts';
  *
  * An address that is being committed is an offer that cannot lapse.
  */
-export type Lease = {
-  readonly address: number;
-  /** The name under which the client is known (`ClientFacts.key`). */
-  readonly client: string;
-  readonly mac: string;
-  readonly hostName: string | undefined;
-  readonly seconds: number;
-  /** Monotonic time of expiry. */
-  readonly expiresMs: number;
-};
-
-/** A client that asks for an address. */
-export type Applicant = {
-  readonly client: string;
-  readonly mac: string;
-  readonly hostName: string | undefined;
-  /** True for machines with a reservation: guards against strangers do not hit them. */
-  readonly known: boolean;
-  /** Their fixed address. */
-  readonly fixed: number | undefined;
-};
-
-export type Refusal = 'no-free-address' | 'too-many-offers' | 'rate-limited';
-
-/** How an address stands towards a client; `former`: it was its last one and is still free. */
-export type Standing = 'offered' | 'leased' | 'former' | 'free' | 'taken' | 'outside';
-
-/** Offers at once: the whole of a small pool, a quarter of a large one, 65,536 × ~150 B = 10 MB. */
-const OFFERS_SMALL_POOL = 256;
-const OFFERS_MAXIMUM = 65_536;
-/** Addresses that strangers leave for known machines: an eighth of the pool, at most 16. */
-const HEADROOM_MAXIMUM = 16;
-/** Addresses looked at per request, so that a full pool costs a bounded time (about 0.2 ms). */
-const SCAN_STEPS = 4096;
-/** Free addresses chosen ahead of time, for the conflict probe. */
-const AHEAD = 32;
-
 export class LeaseTable {
   readonly #pool: AddressPool;
   readonly #isReserved: (address: number) => boolean;

@@ -24,6 +24,7 @@ export const DROP_REASONS = [
   'send-failed',
 ] as const;
 
+/** One of DROP_REASONS. */
 export type DropReason = (typeof DROP_REASONS)[number];
 
 /** How another DHCP server was noticed. */

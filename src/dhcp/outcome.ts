@@ -1,6 +1,6 @@
 import type { Destination } from './deliver.ts';
 import type { JournalRecord } from './journal-record.ts';
-import type { Lease } from './leases.ts';
+import type { Lease } from './lease.ts';
 import type { DhcpEvent, DropReason } from './observer.ts';
 import type { SubnetSite } from './site.ts';
 

@@ -23,8 +23,11 @@ export const HEADER = {
   options: 240,
 } as const;
 
+/** op of what clients send. */
 export const BOOT_REQUEST = 1;
+/** op of what servers send. */
 export const BOOT_REPLY = 2;
+/** htype of Ethernet. */
 export const ETHERNET = 1;
 /** Flag bit 0 (RFC 2131 figure 2): the client cannot take unicast before it has an address. */
 export const BROADCAST_FLAG = 0x8000;

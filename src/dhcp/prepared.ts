@@ -23,6 +23,7 @@ export type ReplyKind = {
 
 type Template = { readonly bytes: Buffer; readonly endAt: number };
 
+/** The prepared replies of one subnet; see the note at the top. */
 export class PreparedReplies {
   readonly #templates = new Map<string, Template>();
 

@@ -2,6 +2,7 @@ import { DecodeError } from '#base/mod.ts';
 
 /** ICMPv6 types of router discovery (RFC 4861 §4.1, §4.2). */
 export const ROUTER_SOLICITATION = 133;
+/** ICMPv6 type of a router advertisement (RFC 4861 §4.2). */
 export const ROUTER_ADVERTISEMENT = 134;
 
 const HEADER_BYTES = 8;

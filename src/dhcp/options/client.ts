@@ -79,4 +79,5 @@ export function clientIdentifier(options: Options): string | undefined {
 
 /** Vendor classes that make a client a boot client. The digits behind are decimal (ARM64 = 00011). */
 export const PXE_CLIENT = 'PXEClient';
+/** Class of UEFI HTTP Boot. */
 export const HTTP_CLIENT = 'HTTPClient';

@@ -56,4 +56,5 @@ export const MESSAGE = {
   inform: 8,
 } as const;
 
+/** One of MESSAGE. */
 export type MessageType = (typeof MESSAGE)[keyof typeof MESSAGE];
