@@ -1,5 +1,14 @@
-import { parentPort } from 'node:worker_threads';
-import { InternalError, invariant, messageOf, PolybootError, type Explanation } from '#base/mod.ts';
+import { parentPort, workerData } from 'node:worker_threads';
+import {
+  createLog,
+  InternalError,
+  invariant,
+  messageOf,
+  PolybootError,
+  type Explanation,
+  type Log,
+  type LogLevel,
+} from '#base/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import type { CallName, DataPlaneCalls, PostedError, Tell } from './data-plane-protocol.ts';
 import { DriveTable } from './drive-table.ts';
@@ -14,9 +23,10 @@ class DataPlaneWorker {
   readonly #server: TargetServer;
   readonly #drives: DriveTable;
 
-  constructor(post: (tell: Tell) => void) {
+  constructor(post: (tell: Tell) => void, log: Log) {
     this.#post = post;
     this.#server = new TargetServer({
+      log,
       observer: {
         event: (event) => {
           post({ kind: 'event', event });
@@ -74,9 +84,14 @@ function postedError(e: unknown): PostedError {
 
 const port = parentPort;
 invariant(port !== null, 'the data plane runs in a worker thread');
-const worker = new DataPlaneWorker((tell) => {
-  port.postMessage(tell);
-});
+// The main thread says how much to log; a Log itself cannot travel.
+const { level } = workerData as { level: LogLevel };
+const worker = new DataPlaneWorker(
+  (tell) => {
+    port.postMessage(tell);
+  },
+  createLog(level).child({ service: 'iscsi' }),
+);
 port.on('message', ({ id, name, ask }: { id: number; name: CallName; ask: unknown }) => {
   worker.call(id, name, ask).catch((e: unknown) => {
     throw new InternalError(`the data plane cannot answer ${name}`, { cause: e });

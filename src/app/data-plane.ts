@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { EnvironmentError, InternalError, type Log } from '#base/mod.ts';
+import { EnvironmentError, InternalError, type Log, type LogLevel } from '#base/mod.ts';
 import type { DriveExport } from '#boot/mod.ts';
 import type { PortalAddress, TargetObserver, TargetStats } from '#iscsi/mod.ts';
 import type { CallName, DataPlaneCalls, Tell } from './data-plane-protocol.ts';
@@ -11,6 +11,7 @@ type Options = {
   readonly portals: readonly PortalAddress[];
   readonly observer: TargetObserver;
   readonly log: Log;
+  readonly logLevel: LogLevel;
   /** The worker ended by itself: nothing serves disks any more. */
   readonly onDeath: (error: Error) => void;
 };
@@ -26,7 +27,9 @@ export class DataPlane {
   #stopping = false;
 
   private constructor(options: Options) {
-    this.#worker = new Worker(new URL('./data-plane-worker.ts', import.meta.url));
+    this.#worker = new Worker(new URL('./data-plane-worker.ts', import.meta.url), {
+      workerData: { level: options.logLevel },
+    });
     this.#worker.on('message', (tell: Tell) => {
       this.#told(tell, options.observer);
     });

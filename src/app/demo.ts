@@ -1,10 +1,8 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { constants } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { EnvironmentError, silentLog, systemClock, type Log } from '#base/mod.ts';
+import { dirname, join } from 'node:path';
+import { createLog, EnvironmentError, printable, silentLog, systemClock } from '#base/mod.ts';
 import type { TimelineEvent } from '#boot/mod.ts';
 import { ImageLibrary, MemoryImageRepository } from '#images/mod.ts';
 import { VirtualMachine, type MachineSpec } from '#vm/mod.ts';
@@ -41,35 +39,34 @@ const LOGIN_LIMIT_MS = 30_000;
 export async function demo(options: Options): Promise<number> {
   const image = options.env[INSIDE];
   if (image !== undefined) return await demoInside(image, options);
-  const built = await demoImage(options);
-  return await runInside(built, options);
+  const folder = await mkdtemp(join(tmpdir(), 'polyboot-demo-'));
+  try {
+    return await runInside(await buildImage(folder, options), options);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
-/** Builds the image that the demonstration boots, once. Outside: the build needs the network. */
-async function demoImage(options: Options): Promise<string> {
-  const folder = join(options.cacheFolder, 'demo');
-  const path = join(folder, 'demo-debian.raw');
-  if (existsSync(path)) return path;
-  options.terminal.out('Building a small Debian image (once; about a minute)\n');
+/**
+ * Builds the disk of this run, outside the private network because packages come from the mirror.
+ * They are kept: from the second run on this takes seconds and needs no network.
+ */
+async function buildImage(folder: string, options: Options): Promise<string> {
+  const { terminal } = options;
+  terminal.out('Building a small Debian image (the first time takes about a minute)\n');
   const library = ImageLibrary.open({
-    folder,
+    folder: join(folder, 'image'),
     cacheFolder: options.cacheFolder,
     repository: new MemoryImageRepository(),
     clock: systemClock,
     log: silentLog,
     usersOf: () => [],
   });
-  const image = await library.build(
-    'demo-debian',
-    { recipe: 'debian', hostName: 'demo' },
-    {
-      progress: (p) => {
-        const { line } = p;
-        if (line !== undefined) options.terminal.out(`  ${paint(options.terminal, 'dim', line)}\n`);
-      },
-    },
-  );
-  return image.path;
+  const progress = ({ line }: { readonly line?: string }): void => {
+    if (line !== undefined) terminal.out(`  ${paint(terminal, 'dim', printable(line, 100))}\n`);
+  };
+  const request = { recipe: 'debian', hostName: 'demo' } as const;
+  return (await library.build('debian', request, { progress })).path;
 }
 
 function runInside(image: string, options: Options): Promise<number> {
@@ -104,21 +101,17 @@ async function demoInside(image: string, options: Options): Promise<number> {
       todo: 'start it as `./polyboot demo`, which makes the private network',
     });
   }
-  const folder = await mkdtemp(join(tmpdir(), 'polyboot-demo-'));
-  try {
-    await makeBridge();
-    await addTap(MACHINE.tap);
-    return await boot(image, folder, options);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await makeBridge();
+  await addTap(MACHINE.tap);
+  // Beside the image, in the folder of this run: the process outside removes it.
+  return await boot(image, dirname(dirname(image)), options);
 }
 
 async function boot(image: string, folder: string, options: Options): Promise<number> {
   const { terminal } = options;
-  const server = await startServer(folder);
+  const server = await startServer(folder, options.env);
   try {
-    await prepare(server, image, folder, terminal);
+    prepare(server, image, terminal);
     const machine = await VirtualMachine.start(await machineSpec(folder, options.firmware), {
       runParent: folder,
     });
@@ -133,36 +126,29 @@ async function boot(image: string, folder: string, options: Options): Promise<nu
 }
 
 /** The same server as `polyboot up`, on the private bridge. */
-async function startServer(folder: string): Promise<BootServer> {
-  const log: Log = silentLog;
+async function startServer(folder: string, env: Options['env']): Promise<BootServer> {
   const config = parseConfig(
     `networks: [{ interface: ${DEMO_BRIDGE}, dhcp: server, pool: 10.77.0.100-200 }]
 state: ${join(folder, 'state')}
 admin: { socket: ${join(folder, 'admin.sock')} }
+log: ${env['POLYBOOT_LOG'] ?? 'silent'}
 `,
     'the demonstration',
   );
   return await BootServer.start({
     config,
-    paths: pathsOf(config, process.env, true),
+    paths: pathsOf(config, env, true),
     clock: systemClock,
-    log,
+    log: createLog(config.log),
     onFatal: (error) => {
       throw error;
     },
   });
 }
 
-/** A copy for this run: what the guest writes is thrown away with the folder. */
-async function prepare(
-  server: BootServer,
-  image: string,
-  folder: string,
-  terminal: Terminal,
-): Promise<void> {
-  const disk = join(folder, 'debian.raw');
-  await cp(image, disk, { mode: constants.COPYFILE_FICLONE });
-  server.parts.images.add(disk, { name: 'debian' });
+/** What a person would type: an image used in place, and a machine that owns it. */
+function prepare(server: BootServer, image: string, terminal: Terminal): void {
+  server.parts.images.add(image, { name: 'debian' });
   server.parts.machines.add({
     name: MACHINE.name,
     macs: [MACHINE.mac],

@@ -159,6 +159,7 @@ async function startPlane(
     portals: networks.map((n) => ({ address: n.address, port: config.iscsi.port })),
     observer: parts.targetStory,
     log,
+    logLevel: config.log,
     onDeath: options.onFatal,
   });
   const sync = async (): Promise<void> => {

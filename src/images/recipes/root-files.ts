@@ -124,8 +124,8 @@ ExecStartPre=/usr/sbin/sshd -t
 
 /**
  * Says on the consoles that the system is up, then tells the server from which it booted. Where the
- * server is: \`polyboot.report=URL\` on the kernel command line, else the iSCSI portal that the iBFT
- * names. Nothing here can fail the boot.
+ * server is: \`polyboot.report=URL\` on the kernel command line, else the iSCSI portal that the
+ * iBFT names. Nothing here can fail the boot.
  */
 const REPORT_SCRIPT = `#!/bin/sh
 root=$(findmnt -no SOURCE / 2>/dev/null || echo unknown)
@@ -164,7 +164,8 @@ uptime=$(cut -d' ' -f1 /proc/uptime)
 query="stage=ready&mac=$mac&root=$root&kernel=$(uname -r)&firmware=$firmware&uptime=$uptime"
 query=$(printf %s "$query" | tr -c 'A-Za-z0-9=&/:._-' _)
 for try in 1 2 3; do
-  busybox wget -q -T 5 -O /dev/null --post-data= "$url?$query" 2>/dev/null && exit 0
+  # By GET: Debian 12's busybox wget crashes on an empty --post-data.
+  busybox wget -q -T 5 -O /dev/null "$url?$query" 2>/dev/null && exit 0
   sleep 2
 done
 exit 0
@@ -172,8 +173,9 @@ exit 0
 
 /**
  * Unpacks base (fd 4) and overlay (fd 5) into a folder of its own, adds users, and makes the root
- * file system inside the image (fd 3) at OFFSET, without mounting anything. Runs as root, or as root
- * of a user namespace: then the other files of the invoking user are reachable by descriptor only.
+ * file system inside the image (fd 3) at OFFSET, without mounting anything. Runs as root, or as
+ * root of a user namespace: then the other files of the invoking user are reachable by descriptor
+ * only.
  */
 export const CUSTOMISE_SCRIPT = `set -eu
 umask 022
