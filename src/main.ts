@@ -1,1 +1,3 @@
-console.log(process.version);
+import { main } from '#app/mod.ts';
+
+process.exitCode = await main(process.argv.slice(2));

@@ -29,9 +29,15 @@ export function pathsOf(config: Config, env: Environment, isRoot: boolean): Path
     leases: join(state, 'leases.journal'),
     images: config.images ?? join(state, 'images'),
     files: config.files ?? join(state, 'files'),
-    cache: join(env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'polyboot'),
+    cache: cacheFolder(env),
     socket: config.admin.socket ?? defaultSocket(env, isRoot),
   };
+}
+
+/** What can be deleted at any time: downloaded packages, answers of slow probes. */
+export function cacheFolder(env: Environment): string {
+  const parent = env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? '/var', '.cache');
+  return join(parent, 'polyboot');
 }
 
 /** The admin socket that the commands use when nothing else is said. */
