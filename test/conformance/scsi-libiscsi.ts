@@ -189,7 +189,7 @@ export function report(outcomes: readonly Outcome[]): string {
   const count = (list: readonly { readonly verdict: Verdict }[]): string =>
     verdicts.map((v) => list.filter((o) => o.verdict === v).length).join(' | ');
   const lines = [`| profile | ${verdicts.join(' | ')} |`, `|---|${'---|'.repeat(verdicts.length)}`];
-  for (const profile of [...new Set(outcomes.map((o) => o.profile))]) {
+  for (const profile of new Set(outcomes.map((o) => o.profile))) {
     lines.push(`| ${profile} | ${count(outcomes.filter((o) => o.profile === profile))} |`);
   }
   const best = [...union(outcomes)].map(([test, { best, failed }]) => ({
