@@ -7,7 +7,7 @@ import type { Running } from '../test/lab/process.ts';
 /**
  * DHCP exchanges per second with the lease on disk before the ACK: ours beside dnsmasq and Kea, in
  * namespaces, alternating, medians. Needs root, dnsmasq and kea-dhcp4-server (perfdhcp is in
- * kea-admin). `node bench/dhcp.ts [--runs 5] [--seconds 5] [--generator own|perfdhcp]
+ * kea-admin). `node bench/dhcp.ts [--runs 5] [--seconds 5] [--generator own|perfdhcp [--rate 8000]]
  * [--folder DIR] [--only ours,kea,dnsmasq]`. Leases lie in DIR (default: the temporary folder);
  * ours waits for the disk before each ACK, the peers are run as their packages set them up.
  */
@@ -30,87 +30,87 @@ const folder = mkdtempSync(join(flag('folder', tmpdir()), 'pb-bench-dhcp-'));
 
 type Starter = (lab: Lab, n: number) => Promise<Running>;
 
-const starters: Readonly<Record<string, Starter>> = {
-  async ours(lab, n) {
-    const options = {
-      quiet: true,
-      journalPath: join(folder, `ours-${n}`),
-      networks: [
+async function ours(lab: Lab, n: number): Promise<Running> {
+  const options = {
+    quiet: true,
+    journalPath: join(folder, `ours-${n}`),
+    networks: [
+      {
+        interface: lab.bridge,
+        mode: 'server',
+        serverAddress: SERVER,
+        force: true,
+        strangersPerSecond: 1e9,
+        subnets: [
+          {
+            network: NETWORK,
+            pool: [POOL],
+            leaseSeconds: 3600,
+            routers: [SERVER],
+            dnsServers: [SERVER],
+          },
+        ],
+      },
+    ],
+  };
+  const script = join(import.meta.dirname, '../test/interop/dhcp-lab-server.ts');
+  const extra = (process.env['BENCH_NODE_FLAGS'] ?? '').split(' ').filter(Boolean);
+  const server = lab.start('node', [...extra, script, JSON.stringify(options)], { cwd: folder });
+  await server.waitFor(/"ready"/);
+  return server;
+}
+
+async function kea(lab: Lab, n: number): Promise<Running> {
+  const config = {
+    Dhcp4: {
+      'interfaces-config': { interfaces: [lab.bridge] },
+      'control-socket': undefined,
+      'lease-database': { type: 'memfile', persist: true, name: join(folder, `kea-${n}.csv`) },
+      'multi-threading': {
+        'enable-multi-threading': true,
+        'thread-pool-size': 4,
+        'packet-queue-size': 64,
+      },
+      'valid-lifetime': 3600,
+      subnet4: [
         {
-          interface: lab.bridge,
-          mode: 'server',
-          serverAddress: SERVER,
-          force: true,
-          strangersPerSecond: 1e9,
-          subnets: [
-            {
-              network: NETWORK,
-              pool: [POOL],
-              leaseSeconds: 3600,
-              routers: [SERVER],
-              dnsServers: [SERVER],
-            },
+          id: 1,
+          subnet: NETWORK,
+          pools: [{ pool: `${POOL.first} - ${POOL.last}` }],
+          'option-data': [
+            { name: 'routers', data: SERVER },
+            { name: 'domain-name-servers', data: SERVER },
           ],
         },
       ],
-    };
-    const script = join(import.meta.dirname, '../test/interop/dhcp-lab-server.ts');
-    const extra = (process.env['BENCH_NODE_FLAGS'] ?? '').split(' ').filter(Boolean);
-    const server = lab.start('node', [...extra, script, JSON.stringify(options)], { cwd: folder });
-    await server.waitFor(/"ready"/);
-    return server;
-  },
+      loggers: [{ name: 'kea-dhcp4', severity: 'WARN', output_options: [{ output: 'stderr' }] }],
+    },
+  };
+  const path = join(folder, 'kea.conf');
+  writeFileSync(path, JSON.stringify(config));
+  const env = { ...process.env, KEA_PIDFILE_DIR: folder, KEA_LOCKFILE_DIR: folder };
+  const server = lab.start('kea-dhcp4', ['-c', path], { env });
+  await listening(lab);
+  return server;
+}
 
-  async kea(lab, n) {
-    const config = {
-      Dhcp4: {
-        'interfaces-config': { interfaces: [lab.bridge] },
-        'control-socket': undefined,
-        'lease-database': { type: 'memfile', persist: true, name: join(folder, `kea-${n}.csv`) },
-        'multi-threading': {
-          'enable-multi-threading': true,
-          'thread-pool-size': 4,
-          'packet-queue-size': 64,
-        },
-        'valid-lifetime': 3600,
-        subnet4: [
-          {
-            id: 1,
-            subnet: NETWORK,
-            pools: [{ pool: `${POOL.first} - ${POOL.last}` }],
-            'option-data': [
-              { name: 'routers', data: SERVER },
-              { name: 'domain-name-servers', data: SERVER },
-            ],
-          },
-        ],
-        loggers: [{ name: 'kea-dhcp4', severity: 'WARN', output_options: [{ output: 'stderr' }] }],
-      },
-    };
-    const path = join(folder, 'kea.conf');
-    writeFileSync(path, JSON.stringify(config));
-    const env = { ...process.env, KEA_PIDFILE_DIR: folder, KEA_LOCKFILE_DIR: folder };
-    const server = lab.start('kea-dhcp4', ['-c', path], { env });
-    await listening(lab);
-    return server;
-  },
+async function dnsmasq(lab: Lab, n: number): Promise<Running> {
+  const server = lab.start('dnsmasq', [
+    '--keep-in-foreground',
+    '--conf-file=/dev/null',
+    '--port=0',
+    '--user=root',
+    `--interface=${lab.bridge}`,
+    `--dhcp-range=${POOL.first},${POOL.last},255.192.0.0,3600`,
+    '--dhcp-lease-max=10000000',
+    '--no-ping',
+    `--dhcp-leasefile=${join(folder, `dnsmasq-${n}`)}`,
+  ]);
+  await listening(lab);
+  return server;
+}
 
-  async dnsmasq(lab, n) {
-    const server = lab.start('dnsmasq', [
-      '--keep-in-foreground',
-      '--conf-file=/dev/null',
-      '--port=0',
-      '--user=root',
-      `--interface=${lab.bridge}`,
-      `--dhcp-range=${POOL.first},${POOL.last},255.192.0.0,3600`,
-      '--dhcp-lease-max=10000000',
-      '--no-ping',
-      `--dhcp-leasefile=${join(folder, `dnsmasq-${n}`)}`,
-    ]);
-    await listening(lab);
-    return server;
-  },
-};
+const starters: Readonly<Record<string, Starter>> = { ours, kea, dnsmasq };
 
 /** Waits until something listens on port 67 beside the bridge. */
 async function listening(lab: Lab): Promise<void> {
@@ -124,7 +124,18 @@ async function load(host: LabHost): Promise<number> {
     const out = await host.run('node', [script, RELAY, SERVER, seconds, flight]);
     return (JSON.parse(out) as { perSecond: number }).perSecond;
   }
-  const args = ['-4', '-l', RELAY, '-r', '20000', '-R', '10000000', '-p', seconds, SERVER];
+  const args = [
+    '-4',
+    '-l',
+    RELAY,
+    '-r',
+    flag('rate', '8000'),
+    '-R',
+    '10000000',
+    '-p',
+    seconds,
+    SERVER,
+  ];
   const run = host.start('perfdhcp', ['-W', '1000000', ...args]);
   const { stdout } = await run.finished();
   const received = [...stdout.matchAll(/received packets: (\d+)/g)].map((m) => Number(m[1]));
@@ -157,9 +168,9 @@ try {
       process.stdout.write(`run ${n + 1} ${name}: ${rate} exchanges/s\n`);
     }
   }
-  const ours = median(results.get('ours') ?? []);
+  const own = median(results.get('ours') ?? []);
   for (const [name, rates] of results) {
-    const ratio = name === 'ours' ? '' : `  ours/${name} ${(ours / median(rates)).toFixed(2)}`;
+    const ratio = name === 'ours' ? '' : `  ours/${name} ${(own / median(rates)).toFixed(2)}`;
     process.stdout.write(`${name}: median ${median(rates)} exchanges/s${ratio}\n`);
   }
 } finally {

@@ -151,8 +151,8 @@ export class AddressExchange {
     const { fixed } = one.applicant;
     if (standing === 'offered' || fixed === address) return standing !== 'taken';
     const rebooting = !selecting && one.received.packet.ciaddr === 0;
-    // The owner has laid down another address. A running machine keeps the old one until it reboots:
-    // its root disk hangs on it.
+    // The owner has laid down another address. A running machine keeps the old one until it
+    // reboots: its root disk hangs on it.
     if (fixed !== undefined && rebooting) return false;
     if (standing === 'leased' || standing === 'former') return true;
     return selecting && standing === 'free';

@@ -61,7 +61,9 @@ export class Exchange {
     return this.#dispatch({ packet, facts, relay, from, port });
   }
 
-  /** A datagram seen on the clients' port 68: another server's OFFER or ACK tells that it exists. */
+  /**
+   * A datagram seen on the clients' port 68: another server's OFFER or ACK tells that it exists.
+   */
   overheard(bytes: Uint8Array): void {
     let packet: DhcpPacket;
     try {

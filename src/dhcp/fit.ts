@@ -23,7 +23,8 @@ const EXPENDABLE: readonly number[] = [
 ];
 
 /**
- * Drops options until the packet fits `limitBytes`, and returns the codes dropped, or undefined when
+ * Drops options until the packet fits `limitBytes`, and returns the codes dropped, or undefined
+ * when
  * even the bare reply is too large (then nothing may be sent). Option 67 goes only while the header
  * carries the same name.
  */

@@ -6,8 +6,8 @@ import { crc32c } from '#base/mod.ts';
  *     u32 length of body · u32 CRC32C of body · body
  *
  * and a body: u8 kind, u32 address, u32 lease seconds, f64 expiry (wall clock, milliseconds), then
- * client, MAC and host name, each u8 length and Latin-1. Numbers are big-endian. A length of zero or
- * a wrong CRC ends the journal: the file is written ahead with zeros, and a torn tail was never
+ * client, MAC and host name, each u8 length and Latin-1. Numbers are big-endian. A length of zero
+ * or a wrong CRC ends the journal: the file is written ahead with zeros, and a torn tail was never
  * acknowledged.
  */
 export const JOURNAL_HEAD: Buffer = Buffer.from('PBLEASE1', 'latin1');

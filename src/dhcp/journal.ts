@@ -21,8 +21,8 @@ export interface LeaseLog {
 }
 
 /**
- * Zeros written ahead of the end (1 MiB, about 17,000 leases): overwriting them changes no metadata,
- * so a commit is one write of the disk and not two.
+ * Zeros written ahead of the end (1 MiB, about 17,000 leases): overwriting them changes no
+ * metadata, so a commit is one write of the disk and not two.
  */
 const AHEAD_BYTES = 1 << 20;
 /** A journal is rewritten when it is this much longer than after the last rewriting, twice over. */

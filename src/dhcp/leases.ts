@@ -54,7 +54,8 @@ export class LeaseTable {
   }
 
   /**
-   * An address for a DISCOVER, held for OFFER_MS. The client's own comes first (offer, fixed, lease,
+   * An address for a DISCOVER, held for OFFER_MS. The client's own comes first (offer, fixed,
+   * lease,
    * earlier lease), then what it asked for, then a fresh one, then the longest unused. `mayEnter`
    * is asked only when a stranger would take an address that was not its own.
    */

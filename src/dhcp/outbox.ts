@@ -1,4 +1,6 @@
-/** What an outbox sends by; #net's DatagramTarget is one. Returns bytes taken or a negative errno. */
+/**
+ * What an outbox sends by; #net's DatagramTarget is one. Returns bytes taken or a negative errno.
+ */
 export type SegmentSender = {
   send(from: Uint8Array, at: number, lengthBytes: number, segmentBytes?: number): number;
 };

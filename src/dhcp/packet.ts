@@ -45,7 +45,9 @@ const OVERLOAD_SNAME = 2;
  */
 export const MINIMUM_BYTES = 300;
 
-/** A DHCP or BOOTP packet. IPv4 addresses are numbers, byte fields are views of what was decoded. */
+/**
+ * A DHCP or BOOTP packet. IPv4 addresses are numbers, byte fields are views of what was decoded.
+ */
 export type DhcpPacket = {
   op: number;
   htype: number;

@@ -2,7 +2,9 @@
  * What the DHCP service asks of the product. `boot/` implements it; nothing here knows machines.
  */
 
-/** Who speaks, as far as the packet tells. Addresses are dotted quads, MACs lower-case with colons. */
+/**
+ * Who speaks, as far as the packet tells. Addresses are dotted quads, MACs lower-case with colons.
+ */
 export type DhcpClient = {
   readonly mac: string;
   /** Option 61 as lower-case hex, type byte included. */

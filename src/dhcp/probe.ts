@@ -32,7 +32,9 @@ export type FoundServer = {
   readonly bootFile?: string;
 };
 
-/** Servers answer within milliseconds; those that ping first (dnsmasq, ISC) need more than a second. */
+/**
+ * Servers answer within milliseconds; those that ping first (dnsmasq, ISC) need more than a second.
+ */
 const PROBE_MS = 2000;
 /** Asked again in between: the first DISCOVER of a fresh port is often lost. */
 const REPEAT_MS = 700;

@@ -33,7 +33,9 @@ export type Site = {
 
 const DEFAULT_MTU_BYTES = 1500;
 const DEFAULT_STRANGERS_PER_SECOND = 200;
-/** RFC 791: no link below it carries IPv4 with options; a larger figure than 65,535 has no field. */
+/**
+ * RFC 791: no link below it carries IPv4 with options; a larger figure than 65,535 has no field.
+ */
 const MTU_LIMITS = { least: 576, most: 65_535 } as const;
 
 /** Checks and prepares one network. Throws UserError `invalid` naming what is wrong. */

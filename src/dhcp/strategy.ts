@@ -62,8 +62,8 @@ export class SchoolMemory {
 
   /**
    * The school for the offer that is about to go out, and counts it. After enough offers without a
-   * fetch the next school takes its turn. `xid` and the monotonic time tell retries of one boot from
-   * the next boot.
+   * fetch the next school takes its turn. `xid` and the monotonic time tell retries of one boot
+   * from the next boot.
    */
   choose(mac: string, uefi: boolean, xid: number, nowMs: number): UefiSchool {
     const m = this.#machines.get(mac) ?? {

@@ -59,7 +59,8 @@ export function clientUuid(options: Options): string | undefined {
   const v = options.get(OPTION.clientUuid);
   if (v?.length !== UUID_OPTION_BYTES || v[0] !== 0) return undefined;
   const hex = Buffer.from(v.subarray(1)).toString('hex');
-  // Boards without an identity send zeros or ones; they would all be one machine (QEMU, cheap boards).
+  // Boards without an identity send zeros or ones; they would all be one machine (QEMU, cheap
+  // boards).
   if (/^(0+|f+)$/.test(hex)) return undefined;
   return [
     hex.slice(0, 8),
@@ -77,7 +78,9 @@ export function clientIdentifier(options: Options): string | undefined {
   return Buffer.from(v).toString('hex');
 }
 
-/** Vendor classes that make a client a boot client. The digits behind are decimal (ARM64 = 00011). */
+/**
+ * Vendor classes that make a client a boot client. The digits behind are decimal (ARM64 = 00011).
+ */
 export const PXE_CLIENT = 'PXEClient';
 /** Class of UEFI HTTP Boot. */
 export const HTTP_CLIENT = 'HTTPClient';
