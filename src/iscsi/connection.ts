@@ -1,13 +1,12 @@
-import type { Clock, Counters, Log } from '#base/mod.ts';
 import { InternalError, messageOf } from '#base/mod.ts';
 import { Collector } from './collector.ts';
+import type { ConnectionHost } from './connection-host.ts';
 import type { Chunk, DataPlane } from './data-plane.ts';
-import type { FenceReason, ServerCounter, TargetObserver } from './events.ts';
+import type { FenceReason, ServerCounter } from './events.ts';
 import { FullFeature } from './full-feature.ts';
-import type { FeatureOwner } from './full-feature.ts';
-import type { NegotiationOffer } from './keys.ts';
-import { LOGIN_DEADLINE_MS, LOGIN_SEGMENT_BYTES_MAX, PING_AFTER_MS } from './limits.ts';
-import { PING_TIMEOUT_MS } from './limits.ts';
+import { KeepAlive } from './keep-alive.ts';
+import type { FeatureOwner } from './lane.ts';
+import { LOGIN_DEADLINE_MS, LOGIN_SEGMENT_BYTES_MAX } from './limits.ts';
 import { LoginMachine } from './login.ts';
 import type { LoginGrant, LoginOutcome } from './login.ts';
 import { Output } from './output.ts';
@@ -16,7 +15,7 @@ import { NO_DIGESTS, Opcode, decodeLoginRequest, encodeLoginResponse } from './p
 import { framePdu, opcodeOf } from './pdu/mod.ts';
 import type { LoginResponse } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
-import type { PortalAddress, TargetPolicy } from './policy.ts';
+import type { PortalAddress } from './policy.ts';
 import { Receiver } from './receiver.ts';
 import type { PduSink, ReceiveFault } from './receiver.ts';
 import { Services } from './services.ts';
@@ -26,30 +25,6 @@ import type { SessionOwner } from './session.ts';
 import { NO_LOGICAL_UNITS } from './target.ts';
 import type { Target } from './target.ts';
 import { TextPhase } from './text-phase.ts';
-
-/** What a connection needs of the server it belongs to. */
-export interface ConnectionHost {
-  readonly plane: DataPlane;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly observer: TargetObserver;
-  readonly counters: Counters<ServerCounter>;
-  readonly policy: TargetPolicy;
-  readonly offer: NegotiationOffer;
-  readonly random: (bytes: number) => Uint8Array;
-  target(name: string): Target | undefined;
-  sessionExists(tsih: number): boolean;
-  /** A number of its own and a free TSIH for a new session. */
-  newSession(): { id: number; tsih: number };
-  /** `address:port,group` of every portal, for a connection that came in by this one. */
-  addresses(portal: PortalAddress): readonly string[];
-  /** It has logged in: no longer half open. */
-  opened(connection: Connection, session: Session): void;
-  /** The socket is done for; tasks may still be draining. */
-  closed(connection: Connection): void;
-  /** Nothing of the session can reach a device any more. */
-  sessionEnded(session: Session): void;
-}
 
 /** Phases of a connection; they only move forward. */
 type Phase =
@@ -82,9 +57,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   readonly #collector = new Collector();
   #phase: Phase;
   #paused = false;
-  #heard = true;
-  #heardMs = 0;
-  #pingedMs: number | null = null;
+  readonly #alive = new KeepAlive();
   /** Those who wait for the end of the tasks; null while the session lives. */
   #draining: (() => void)[] | null = null;
 
@@ -118,7 +91,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
 
   /** Bytes arrived; the memory is only good for this call. */
   received(bytes: Uint8Array, view: DataView, at: number, end: number): void {
-    this.#heard = true;
+    this.#alive.heard = true;
     if (this.#phase.name === 'full-feature') this.#phase.feature.open();
     try {
       this.#receiver.receive(bytes, view, at, end);
@@ -146,21 +119,16 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
       this.#host.counters.inc('login-timeouts');
       this.lost('the login took too long');
     } else if (phase.name === 'full-feature') {
-      this.#keepAlive(phase.services, phase.session.info.firmware, nowMs);
+      if (!phase.session.info.firmware) this.#keepAlive(phase.services, nowMs);
     }
   }
 
-  #keepAlive(services: Services, firmware: boolean, nowMs: number): void {
-    if (this.#heard) {
-      this.#heard = false;
-      this.#heardMs = nowMs;
-      this.#pingedMs = null;
-    } else if (this.#pingedMs !== null && nowMs - this.#pingedMs >= PING_TIMEOUT_MS) {
+  #keepAlive(services: Services, nowMs: number): void {
+    const need = this.#alive.sweep(nowMs);
+    if (need === 'ping') services.ping();
+    if (need === 'drop') {
       this.#host.counters.inc('pings-unanswered');
       this.lost('the initiator does not answer');
-    } else if (this.#pingedMs === null && !firmware && nowMs - this.#heardMs >= PING_AFTER_MS) {
-      this.#pingedMs = nowMs;
-      services.ping();
     }
   }
 
@@ -333,10 +301,6 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     this.#paused = congested;
     if (congested) this.#transport.pause();
     else this.#transport.resume();
-  }
-
-  pinged(): void {
-    this.#pingedMs = null;
   }
 
   protocolError(reason: string): void {

@@ -2,11 +2,12 @@ import { Phase } from '#scsi/mod.ts';
 import type { ScsiTarget } from '#scsi/mod.ts';
 import { sequenceOf, writePdu, writeScsiResponse } from './answers.ts';
 import { fillAdditional, fillTask } from './command-header.ts';
-import type { ChunkPool, DataPlane, Turnable } from './data-plane.ts';
+import type { ChunkPool, Turnable } from './data-plane.ts';
 import { DataIn } from './data-in.ts';
 import { DataOut } from './data-out.ts';
-import type { Lane } from './lane.ts';
-import { COLD_WRITE_BYTES_MAX, HELD_BYTES_MAX, IMMEDIATE_COMMANDS_MAX } from './limits.ts';
+import type { FeatureOwner, Lane } from './lane.ts';
+import { HeldData } from './held-data.ts';
+import { COLD_WRITE_BYTES_MAX, IMMEDIATE_COMMANDS_MAX } from './limits.ts';
 import type { Output } from './output.ts';
 import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_ITT, AT_TTT, BHS_BYTES } from './pdu/mod.ts';
 import { CommandFlag, FINAL_BIT, Opcode, RESERVED_TAG, RejectReason } from './pdu/mod.ts';
@@ -26,23 +27,6 @@ const IMMEDIATE_WORD = 0x40000000;
 const Current = { DROP: 0, COMMAND: 1, DATA_OUT: 2, OTHER: 3 } as const;
 type Current = (typeof Current)[keyof typeof Current];
 
-/** What a connection does for its full feature phase. */
-export interface FeatureOwner {
-  readonly plane: DataPlane;
-  /** PDUs other than commands and their data: NOP, Text, Task Management, Logout, SNACK. */
-  other: PduSink;
-  /** First command of its kind: for reports. */
-  firstRead(): void;
-  firstWrite(): void;
-  count(
-    counter: 'rejects' | 'commands-outside-window' | 'data-out-dropped' | 'tasks-aborted',
-  ): void;
-  /** After a turn: pauses or resumes the receiver. */
-  balance(): void;
-  /** The peer broke the protocol beyond repair. */
-  protocolError(reason: string): void;
-}
-
 /**
  * Full feature phase of one connection: commands in, tasks through their states, answers out. The
  * way of a cached READ, all in one call from the socket: `header` → `#command` → `#start` →
@@ -60,6 +44,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   #current: Current = Current.DROP;
   #task: Task | null = null;
   #final = false;
+  readonly #held = new HeldData();
   readonly #header = new Uint8Array(BHS_BYTES);
   /** Between the bytes of one receive call and its flush. */
   #inTurn = false;
@@ -68,7 +53,6 @@ export class FullFeature implements PduSink, Lane, Turnable {
   #scheduled = false;
   #closed = false;
   #coldBytes = 0;
-  #heldBytes = 0;
 
   constructor(session: Session, scsi: ScsiTarget, output: Output, owner: FeatureOwner) {
     this.session = session;
@@ -139,7 +123,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const task = this.#task;
     if (task === null) return;
     if (task.state === TaskState.RECEIVING) this.#dataOut.data(task, bytes, at, lengthBytes);
-    else if (task.state === TaskState.HELD) this.#hold(task, bytes, at, lengthBytes);
+    else if (task.state === TaskState.HELD) this.#held.add(task, bytes, at, lengthBytes);
   }
 
   end(): void {
@@ -216,7 +200,6 @@ export class FullFeature implements PduSink, Lane, Turnable {
       this.#start(task, dataBytes, !this.#final);
     } else {
       task.state = TaskState.HELD;
-      task.heldData = [];
       task.unsolicited = !this.#final;
     }
   }
@@ -294,26 +277,16 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#task = task;
   }
 
-  #hold(task: Task, bytes: Uint8Array, at: number, lengthBytes: number): void {
-    task.arrivedBytes += lengthBytes;
-    this.#heldBytes += lengthBytes;
-    if (this.#heldBytes <= HELD_BYTES_MAX) task.heldData?.push(bytes.slice(at, at + lengthBytes));
-    else task.discard = true;
-  }
-
   /** A held task may start: what arrived for it is fed to it as if it came now. */
   #startHeld(task: Task): void {
-    const pieces = task.heldData ?? [];
     const more = task.unsolicited;
     const length = task.arrivedBytes;
-    this.#heldBytes -= length;
-    task.heldData = null;
-    if (task.discard) {
+    const pieces = this.#held.take(task);
+    if (pieces === null) {
       endTask(task, TASK_SET_FULL);
       this.answer(task);
       return;
     }
-    task.arrivedBytes = 0;
     this.#start(task, length, more);
     if (task.state !== TaskState.RECEIVING) return;
     for (const piece of pieces) this.#dataOut.data(task, piece, 0, piece.length);
@@ -387,7 +360,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.settle(task);
     if (task.state === TaskState.HELD) {
       this.session.taskSet.drop(task);
-      this.#heldBytes -= task.arrivedBytes;
+      this.#held.take(task);
       this.session.tasks.release(task);
       quiet();
       return;

@@ -1,7 +1,9 @@
 import { InternalError } from '#base/mod.ts';
 import type { ScsiTarget } from '#scsi/mod.ts';
-import type { ChunkPool } from './data-plane.ts';
+import type { ChunkPool, DataPlane } from './data-plane.ts';
+import type { ServerCounter } from './events.ts';
 import type { Output } from './output.ts';
+import type { PduSink } from './receiver.ts';
 import type { Session } from './session.ts';
 import type { Task } from './task.ts';
 
@@ -19,6 +21,21 @@ export interface Lane {
   release(task: Task): void;
   /** Writes are held in memory until their device answers: `bytes` more, or fewer. */
   coldWrite(bytes: number): void;
+}
+
+/** What a connection does for its full feature phase. */
+export interface FeatureOwner {
+  readonly plane: DataPlane;
+  /** PDUs other than commands and their data: NOP, Text, Task Management, Logout, SNACK. */
+  other: PduSink;
+  /** First command of its kind: for reports. */
+  firstRead(): void;
+  firstWrite(): void;
+  count(counter: ServerCounter): void;
+  /** After a turn: pauses or resumes the receiver. */
+  balance(): void;
+  /** The peer broke the protocol beyond repair. */
+  protocolError(reason: string): void;
 }
 
 /** A device operation of the task came back. True when the task was aborted meanwhile. */

@@ -12,7 +12,7 @@ import {
 import type { Cancel, Clock, Log } from '#base/mod.ts';
 import type { ScsiTarget } from '#scsi/mod.ts';
 import { Connection } from './connection.ts';
-import type { ConnectionHost } from './connection.ts';
+import type { ConnectionHost } from './connection-host.ts';
 import { DataPlane } from './data-plane.ts';
 import { SERVER_COUNTERS, silentObserver } from './events.ts';
 import type { ServerCounter, TargetObserver, TargetStats, Traffic } from './events.ts';

@@ -26,8 +26,6 @@ export interface ServiceOwner {
   /** The logout response is written: send it, then close. */
   loggedOut(): void;
   protocolError(reason: string): void;
-  /** The answer to a ping of ours came. */
-  pinged(): void;
 }
 
 /** Long enough for any initiator to finish what it has in flight (RFC 7143 §11.9.1: Parameter3). */
@@ -146,10 +144,8 @@ export class Services implements PduSink {
 
   #nopOut(pdu: Pdu): void {
     const nop = decodeNopOut(pdu);
-    if (nop.initiatorTaskTag === RESERVED_TAG) {
-      if (nop.targetTransferTag === this.#pingTag) this.#owner.pinged();
-      return;
-    }
+    // The answer to a ping of ours: that it came is all there is to know.
+    if (nop.initiatorTaskTag === RESERVED_TAG) return;
     if (!this.#feature.acceptCommand(nop.cmdSn, nop.immediate)) return;
     const limit = Math.min(this.#session.negotiated.initiatorSegmentBytes, PING_BYTES_MAX);
     this.#write(

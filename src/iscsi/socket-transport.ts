@@ -6,6 +6,8 @@ import type { Transport } from './output.ts';
 import type { PortalAddress } from './policy.ts';
 
 const NOTHING = new Uint8Array(0);
+/** Where Node keeps a socket's handle: the one internal name that this project uses. */
+const HANDLE = '_handle';
 /** First probe of TCP keep-alive, for peers that take no pings (iPXE). */
 const KEEP_ALIVE_AFTER_MS = 30_000;
 
@@ -106,15 +108,13 @@ export class SocketTransport implements Transport {
  * constructed, and a server constructs its own: the handle moves to a new one.
  */
 function adopt(accepted: Socket, options: SocketConstructorOpts): Socket {
-  if (!hasHandle(accepted)) throw new InternalError('an accepted socket has a handle');
-  const handle = accepted._handle;
-  accepted._handle = null;
+  const handle: unknown = Reflect.get(accepted, HANDLE);
+  if (typeof handle !== 'object' || handle === null) {
+    throw new InternalError('an accepted socket has a handle');
+  }
+  Reflect.set(accepted, HANDLE, null);
   accepted.destroy();
   return new Socket({ ...options, handle: handle as never });
-}
-
-function hasHandle(socket: Socket): socket is Socket & { _handle: object | null } {
-  return '_handle' in socket && typeof socket._handle === 'object' && socket._handle !== null;
 }
 
 /** IPv4 peers of a dual-stack listener look like `::ffff:10.0.0.1`. */

@@ -6,7 +6,7 @@ import type { ColdRun } from './cold-run.ts';
  *
  *   FREE → HELD → RECEIVING → FINISHING → ANSWERING → FREE
  *
- * - HELD: waits for older tasks (ORDERED); its early data is kept in `heldData`.
+ * - HELD: waits for older tasks (ORDERED); its early data is kept (held-data.ts).
  * - RECEIVING: write data is on its way.
  * - FINISHING: the logical unit works on it, or its writes are not answered yet.
  * - ANSWERING: data-in and status, as far as the output has room.
@@ -66,7 +66,6 @@ export class Task extends ScsiCommand {
   partialBytes = 0;
   /** Failed on its way in: what still arrives is dropped, then it is answered. */
   discard = false;
-  heldData: Uint8Array[] | null = null;
 
   /** Device operations in flight. */
   operations = 0;
@@ -98,7 +97,6 @@ export class Task extends ScsiCommand {
     this.outSn = 0;
     this.partialBytes = 0;
     this.discard = false;
-    this.heldData = null;
     this.operations = 0;
     this.quiesced = null;
   }

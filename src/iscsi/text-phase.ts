@@ -36,7 +36,9 @@ export class TextPhase {
   readonly #limitBytes: number;
   #collector = new TextCollector();
   #sender: TextSender | null = null;
-  #tag = 0;
+  #lastTag = 0;
+  /** The tag that continues this negotiation; null while there is none. */
+  #tag: number | null = null;
 
   constructor(options: {
     readonly directory: Directory;
@@ -86,8 +88,9 @@ export class TextPhase {
   }
 
   #response(request: TextRequest, data: Uint8Array, more: boolean, final: boolean): TextOutcome {
-    if (!final) this.#tag = (this.#tag + 1) & 0x7fffffff;
-    const targetTransferTag = final ? RESERVED_TAG : this.#tag;
+    this.#lastTag = (this.#lastTag + 1) & 0x7fffffff;
+    this.#tag = final ? null : this.#lastTag;
+    const targetTransferTag = this.#tag ?? RESERVED_TAG;
     const { lun, initiatorTaskTag } = request;
     return {
       kind: 'reply',

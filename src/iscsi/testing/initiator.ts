@@ -117,11 +117,14 @@ export class TestInitiator {
 
   /** The "kernel" takes everything again. */
   unstall(): void {
-    this.stalled = false;
-    for (const { chunk, lengthBytes } of this.stuck.splice(0)) {
+    while (this.stuck.length > 0) {
+      const { chunk, lengthBytes } = this.stuck.shift()!;
       this.#parse(chunk.bytes.subarray(0, lengthBytes));
+      // What this makes the target send goes behind what is stuck still.
+      this.stalled = this.stuck.length > 0;
       this.connection.sent(chunk, lengthBytes);
     }
+    this.stalled = false;
   }
 
   #close(): void {

@@ -1,0 +1,32 @@
+import type { Clock, Counters, Log } from '#base/mod.ts';
+import type { Connection } from './connection.ts';
+import type { DataPlane } from './data-plane.ts';
+import type { ServerCounter, TargetObserver } from './events.ts';
+import type { NegotiationOffer } from './keys.ts';
+import type { PortalAddress, TargetPolicy } from './policy.ts';
+import type { Session } from './session.ts';
+import type { Target } from './target.ts';
+
+/** What a connection needs of the server it belongs to. */
+export interface ConnectionHost {
+  readonly plane: DataPlane;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly observer: TargetObserver;
+  readonly counters: Counters<ServerCounter>;
+  readonly policy: TargetPolicy;
+  readonly offer: NegotiationOffer;
+  readonly random: (bytes: number) => Uint8Array;
+  target(name: string): Target | undefined;
+  sessionExists(tsih: number): boolean;
+  /** A number of its own and a free TSIH for a new session. */
+  newSession(): { id: number; tsih: number };
+  /** `address:port,group` of every portal, for a connection that came in by this one. */
+  addresses(portal: PortalAddress): readonly string[];
+  /** It has logged in: no longer half open. */
+  opened(connection: Connection, session: Session): void;
+  /** The socket is done for; tasks may still be draining. */
+  closed(connection: Connection): void;
+  /** Nothing of the session can reach a device any more. */
+  sessionEnded(session: Session): void;
+}
