@@ -222,7 +222,9 @@ export class LeaseTable {
 
   /** Lets offers lapse, leases expire and abandoned addresses return. Cheap when nothing is due. */
   sweep(nowMs: number): void {
-    for (const client of this.#offers.lapsed(nowMs)) this.#dropOffer(client);
+    this.#offers.lapse(nowMs, (client) => {
+      this.#dropOffer(client);
+    });
     for (const lease of this.#active.values()) {
       if (lease.expiresMs > nowMs) break;
       this.#retire(lease);

@@ -39,12 +39,12 @@ export class OfferBook {
     this.#byAddress.delete(offer.address);
   }
 
-  /** Clients whose offer has lapsed. All offers live equally long, so the first alive ends it. */
-  *lapsed(nowMs: number): Generator<string> {
+  /** Calls `end` for each lapsed offer. All live equally long, so the first alive is the last. */
+  lapse(nowMs: number, end: (client: string) => void): void {
     for (const offer of this.#byClient.values()) {
       if (offer.committing) continue;
       if (offer.expiresMs > nowMs) return;
-      yield offer.client;
+      end(offer.client);
     }
   }
 }
