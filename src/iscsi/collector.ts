@@ -1,4 +1,4 @@
-import { BHS_BYTES, NO_BYTES } from './pdu/mod.ts';
+import { BHS_BYTES, NO_BYTES, copyBytes } from './pdu/mod.ts';
 import type { Pdu } from './pdu/mod.ts';
 
 /** Puts a PDU together that is handled whole: login and the services, never data. */
@@ -21,7 +21,7 @@ export class Collector {
   /** A header, to be followed by `dataBytes` of data. */
   begin(bytes: Uint8Array, at: number, dataBytes: number): void {
     // A copy: the receive buffer is a Buffer, whose `slice` would only be a view of it.
-    this.#header = Uint8Array.prototype.slice.call(bytes, at, at + BHS_BYTES);
+    this.#header = copyBytes(bytes, at, at + BHS_BYTES);
     const length = Math.min(dataBytes, this.#limitBytes);
     this.#data = length === 0 ? NO_BYTES : new Uint8Array(length);
     this.#bytes = 0;

@@ -11,7 +11,7 @@ import { COLD_WRITE_BYTES_MAX, IMMEDIATE_COMMANDS_MAX } from './limits.ts';
 import type { Output } from './output.ts';
 import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_ITT, AT_TTT, BHS_BYTES } from './pdu/mod.ts';
 import { CommandFlag, FINAL_BIT, Opcode, RESERVED_TAG, RejectReason } from './pdu/mod.ts';
-import { ServiceResponse, encodeReject } from './pdu/mod.ts';
+import { ServiceResponse, copyBytes, encodeReject } from './pdu/mod.ts';
 import type { PduSink, ReceiveFault } from './receiver.ts';
 import type { Session } from './session.ts';
 import { TaskState } from './task.ts';
@@ -335,7 +335,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   /** Sends a Reject with the header of the PDU that it is about. */
   reject(reason: number, header: Uint8Array): void {
     this.#owner.count('rejects');
-    const data = header.slice(0, BHS_BYTES);
+    const data = copyBytes(header, 0, BHS_BYTES);
     const sequence = sequenceOf(this.session, true);
     writePdu(this.session, this.output, encodeReject({ reason, dataSn: 0, data, ...sequence }));
   }

@@ -1,4 +1,5 @@
 import { HELD_BYTES_MAX } from './limits.ts';
+import { copyBytes } from './pdu/mod.ts';
 import type { Task } from './task.ts';
 
 /** Early data of commands that wait for older ones (ORDERED), bounded for the whole session. */
@@ -13,7 +14,7 @@ export class HeldData {
     if (this.#bytes > HELD_BYTES_MAX) task.discard = true;
     if (task.discard) return;
     const pieces = this.#pieces.get(task) ?? [];
-    pieces.push(bytes.slice(at, at + lengthBytes));
+    pieces.push(copyBytes(bytes, at, at + lengthBytes));
     this.#pieces.set(task, pieces);
   }
 

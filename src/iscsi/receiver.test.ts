@@ -65,8 +65,9 @@ function receiver(digests: Digests): { receiver: Receiver; recorder: Recorder } 
 }
 
 function feed(r: Receiver, bytes: Uint8Array, from = 0, to = bytes.length): void {
-  const lent = Uint8Array.from(bytes.subarray(from, to));
-  r.receive(lent, new DataView(lent.buffer), 0, lent.length);
+  const lent = Buffer.from(bytes.subarray(from, to));
+  const view = new DataView(lent.buffer, lent.byteOffset, lent.length);
+  r.receive(lent, view, 0, lent.length);
   lent.fill(0xee);
 }
 

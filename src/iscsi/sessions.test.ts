@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LOGIN_DEADLINE_MS, PING_AFTER_MS, PING_TIMEOUT_MS } from './limits.ts';
+import { decodeLoginResponse, encodeLoginRequest, framePdu, NO_DIGESTS } from './pdu/mod.ts';
 import { LogoutReason, NO_BYTES, Opcode, TaskFunction, TaskResponse } from './pdu/mod.ts';
 import { decodeLogoutResponse, decodeNopIn, decodeTaskManagementResponse } from './pdu/mod.ts';
 import {
@@ -127,6 +128,27 @@ for (const takeover of [true, false]) {
     assert.equal(fenced?.session.firmware, takeover ? true : undefined);
   });
 }
+
+test('a login whose header, text and padding come one after the other, as iPXE sends it', async () => {
+  const bench = testServer();
+  const names = [
+    ['InitiatorName', 'iqn.2026-11.test:pieces'],
+    ['TargetName', TEST_TARGET],
+  ] as const;
+  for (const extra of ['', 'x', 'xx', 'xxx']) {
+    const i = new TestInitiator(bench.server);
+    const request = i.loginRequest([...names, ...IPXE_KEYS, ['InitiatorAlias', extra]]);
+    const wire = framePdu(encodeLoginRequest(request), NO_DIGESTS);
+    const dataEnd = 48 + request.data.length;
+    i.sendBytes(wire.subarray(0, 48));
+    i.sendBytes(wire.subarray(48, dataEnd));
+    if (wire.length > dataEnd) i.sendBytes(wire.subarray(dataEnd));
+    assert.equal(decodeLoginResponse(await i.next()).status, 0);
+    const single = new TestInitiator(bench.server);
+    for (const byte of wire) single.sendBytes(Uint8Array.of(byte));
+    assert.equal(decodeLoginResponse(await single.next()).status, 0);
+  }
+});
 
 test('a stranger is refused by name, and the report says why', async () => {
   const bench = testServer({ config: { access: ['iqn.2026-11.test:owner'], takeover: true } });

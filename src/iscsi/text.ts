@@ -1,4 +1,5 @@
 import { DecodeError } from '#base/mod.ts';
+import { copyBytes } from './pdu/mod.ts';
 import { KEY_BYTES_MAX, TEXT_BYTES_MAX, TEXT_KEYS_MAX, VALUE_BYTES_MAX } from './limits.ts';
 
 /** One `key=value` of text mode (RFC 7143 §6.1). */
@@ -65,7 +66,7 @@ export class TextCollector {
       this.#reset();
       throw new DecodeError('text-too-long', `more than ${TEXT_BYTES_MAX} bytes`, TEXT_BYTES_MAX);
     }
-    this.#parts.push(data.slice());
+    this.#parts.push(copyBytes(data, 0, data.length));
     if (more) return null;
     const whole = Buffer.concat(this.#parts);
     this.#reset();

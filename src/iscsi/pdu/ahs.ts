@@ -1,5 +1,5 @@
 import { DecodeError } from '#base/mod.ts';
-import { NO_BYTES } from './frame.ts';
+import { NO_BYTES, copyBytes } from './frame.ts';
 
 /** AHS types (RFC 7143 §11.2.2.1). */
 export const AhsType = { EXTENDED_CDB: 1, BIDIRECTIONAL_READ_LENGTH: 2 } as const;
@@ -48,7 +48,7 @@ export function decodeAhs(bytes: Uint8Array): AdditionalHeaders {
     if (length === 0 || at + 3 + length > bytes.length) {
       throw new DecodeError('ahs', 'AHS length is wrong', at);
     }
-    if (type === AhsType.EXTENDED_CDB) extendedCdb = bytes.slice(at + 4, at + 3 + length);
+    if (type === AhsType.EXTENDED_CDB) extendedCdb = copyBytes(bytes, at + 4, at + 3 + length);
     if (type === AhsType.BIDIRECTIONAL_READ_LENGTH) {
       if (length !== BIDIRECTIONAL_BYTES) throw new DecodeError('ahs', 'length is not 5', at);
       readLengthBytes = view.getUint32(at + 4);

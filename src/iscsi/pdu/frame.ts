@@ -16,6 +16,16 @@ export type Digests = { readonly header: boolean; readonly data: boolean };
 export const NO_DIGESTS: Digests = { header: false, data: false };
 export const NO_BYTES: Uint8Array = new Uint8Array(0);
 
+/**
+ * A copy of `bytes[from…to)`. Never `slice`: on a Buffer that is a view, here of memory that is only
+ * lent for one call.
+ */
+export function copyBytes(bytes: Uint8Array, from: number, to: number): Uint8Array {
+  const copy = new Uint8Array(to - from);
+  copy.set(bytes.subarray(from, to));
+  return copy;
+}
+
 /** A LUN that is none of ours: an address method or level that we do not serve. */
 export const LUN_FOREIGN = -1;
 
@@ -130,8 +140,8 @@ export function parsePdu(bytes: Uint8Array, digests: Digests): Pdu {
     throw new DecodeError('data-digest', 'data digest is wrong', dataEnd);
   }
   return {
-    header: bytes.slice(0, BHS_BYTES),
-    ahs: bytes.slice(BHS_BYTES, headerEnd),
-    data: bytes.slice(dataAt, dataAt + dataBytes),
+    header: copyBytes(bytes, 0, BHS_BYTES),
+    ahs: copyBytes(bytes, BHS_BYTES, headerEnd),
+    data: copyBytes(bytes, dataAt, dataAt + dataBytes),
   };
 }

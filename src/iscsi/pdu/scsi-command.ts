@@ -1,6 +1,6 @@
 import { decodeAhs, encodeAhs } from './ahs.ts';
 import type { AdditionalHeaders } from './ahs.ts';
-import { blankPdu, headerOf, isImmediate, readLun, writeLun } from './frame.ts';
+import { blankPdu, copyBytes, headerOf, isImmediate, readLun, writeLun } from './frame.ts';
 import type { Pdu } from './frame.ts';
 import { AT_CDB, AT_CMD_SN, AT_EXPECTED_LENGTH, AT_EXP_STAT_SN, AT_FLAGS } from './offsets.ts';
 import { AT_ITT, BHS_BYTES, CommandFlag, FINAL_BIT, Opcode } from './offsets.ts';
@@ -57,7 +57,7 @@ export function decodeScsiCommand(pdu: Pdu): ScsiCommandPdu {
     expectedLengthBytes: view.getUint32(AT_EXPECTED_LENGTH),
     cmdSn: view.getUint32(AT_CMD_SN),
     expStatSn: view.getUint32(AT_EXP_STAT_SN),
-    cdb: pdu.header.slice(AT_CDB, BHS_BYTES),
+    cdb: copyBytes(pdu.header, AT_CDB, BHS_BYTES),
     ...decodeAhs(pdu.ahs),
     data: pdu.data,
   };

@@ -1,5 +1,5 @@
 import { DecodeError } from '#base/mod.ts';
-import { NO_BYTES, blankPdu, headerOf } from './frame.ts';
+import { NO_BYTES, blankPdu, copyBytes, headerOf } from './frame.ts';
 import type { Pdu } from './frame.ts';
 import { AT_DATA_SN, AT_FLAGS, AT_ITT, AT_RESIDUAL, AT_RESPONSE, AT_STATUS } from './offsets.ts';
 import { FINAL_BIT, Opcode, ResidualFlag } from './offsets.ts';
@@ -73,5 +73,5 @@ function senseOf(data: Uint8Array): Uint8Array {
   if (data.length === 0) return NO_BYTES;
   const length = data.length < 2 ? 0xffff : (data[0]! << 8) | data[1]!;
   if (length + 2 > data.length) throw new DecodeError('sense', 'sense length is wrong', 48);
-  return data.slice(2, 2 + length);
+  return copyBytes(data, 2, 2 + length);
 }

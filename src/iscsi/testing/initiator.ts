@@ -76,6 +76,7 @@ export class TestInitiator {
   readonly received: Pdu[] = [];
   readonly #waiting: (() => void)[] = [];
   #incoming = Buffer.alloc(0);
+  readonly #lent = Buffer.alloc(64 * 1024);
   digests: Digests = NO_DIGESTS;
   closed = false;
   paused = false;
@@ -149,10 +150,12 @@ export class TestInitiator {
 
   /** Hands bytes to the target as one piece. */
   sendBytes(bytes: Uint8Array): void {
-    const copy = Uint8Array.from(bytes);
-    this.connection.received(copy, new DataView(copy.buffer), 0, copy.length);
-    // The target must not keep what it was lent.
-    copy.fill(0xee);
+    // One Buffer for all, as a socket lends it: what the target kept of it would be seen to change.
+    const lent = this.#lent.length >= bytes.length ? this.#lent : Buffer.alloc(bytes.length);
+    lent.set(bytes);
+    const view = new DataView(lent.buffer, lent.byteOffset, lent.length);
+    this.connection.received(lent, view, 0, bytes.length);
+    lent.fill(0xee, 0, bytes.length);
   }
 
   send(pdu: Pdu): void {
