@@ -16,7 +16,7 @@ const BIG_BYTES = 16 * 1024 * 1024;
 /** Connects `count` sockets that say nothing. */
 async function idleSockets(port: number, count: number): Promise<Socket[]> {
   const sockets: Socket[] = [];
-  const batch = 500;
+  const batch = 100;
   while (sockets.length < count) {
     const more = Array.from({ length: Math.min(batch, count - sockets.length) }, () => {
       const socket = connect({ host: '127.0.0.1', port });

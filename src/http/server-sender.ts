@@ -34,6 +34,8 @@ const SPARE_BYTES = 32 * 1024;
 
 /** Below this a read and one write are as fast as two calls. */
 const DIRECT_BYTES = 16 * 1024;
+/** One sendfile: a quarter of a millisecond. */
+const DIRECT_CHUNK_BYTES = 1024 * 1024;
 /** Bytes sent directly in one turn of the event loop: about a millisecond. */
 const TURN_BYTES = 2 * 1024 * 1024;
 /** What is written the ordinary way while the socket is full: libuv then waits for room. */
@@ -166,7 +168,7 @@ export class Sender {
         return true;
       }
       const position = body.startBytes + this.#taken;
-      const length = Math.min(LIMITS.chunkBytes, this.#lengthBytes - this.#taken);
+      const length = Math.min(DIRECT_CHUNK_BYTES, this.#lengthBytes - this.#taken);
       if (!file.resident(position, length)) return false;
       const sent = direct.sendFile(to, file.fd, position, length);
       // Full, an error or a shorter file: the ordinary way waits, or finds out which.

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { readTextScreen, VirtualMachine, type MachineSpec } from '#vm/mod.ts';
+import { readTextScreen, VirtualMachine, type MachineSpec, type NicSpec } from '#vm/mod.ts';
 import { Lab } from '../lab/netns.ts';
 import type { Running } from '../lab/process.ts';
 import type { IpxeSiteOptions } from './ipxe-site.ts';
@@ -38,6 +38,8 @@ export class IpxeLab {
     site: Omit<IpxeSiteOptions, 'address' | 'port'>,
     spec: Partial<MachineSpec> = {},
     bootFile = `${BASE}/boot/${MAC_PATH}.ipxe`,
+    dhcpLines: readonly string[] = [`dhcp-boot=${bootFile}`],
+    card: Omit<NicSpec, 'backend'> = { mac: MAC, bootIndex: 1, model: 'virtio-net-pci' },
   ): Promise<IpxeLab> {
     const lab = await Lab.create();
     t.after(() => lab.close());
@@ -50,16 +52,14 @@ export class IpxeLab {
       JSON.stringify(options),
     ]);
     await running.waitFor(/^ready /m);
-    await startDhcp(lab, folder, bootFile);
+    await startDhcp(lab, folder, dhcpLines);
     const machine = await VirtualMachine.start(
       {
         name: 'ipxe-test',
         firmware: 'bios',
         memoryMib: 256,
         accel: 'tcg',
-        nics: [
-          { backend: { kind: 'tap', name: tap }, mac: MAC, bootIndex: 1, model: 'virtio-net-pci' },
-        ],
+        nics: [{ backend: { kind: 'tap', name: tap }, ...card }],
         ...spec,
       },
       { namespace: lab.namespace },
@@ -67,6 +67,26 @@ export class IpxeLab {
     t.after(() => machine.stop());
     await machine.powerOn();
     return new IpxeLab(lab, running, machine);
+  }
+
+  /**
+   * A UEFI machine whose own firmware fetches `loader` by HTTP (option 93 = 16, class HTTPClient);
+   * the iPXE in it then gets its script.
+   */
+  static startHttpBoot(
+    t: TestContext,
+    site: Omit<IpxeSiteOptions, 'address' | 'port'>,
+    loader: string,
+  ): Promise<IpxeLab> {
+    const lines = [
+      'dhcp-match=set:http,option:client-arch,16',
+      'dhcp-match=set:ipxe,175',
+      'dhcp-option-force=tag:http,60,HTTPClient',
+      `dhcp-boot=tag:http,tag:!ipxe,${BASE}${loader}`,
+      `dhcp-boot=tag:ipxe,${BASE}/boot/${MAC_PATH}.ipxe`,
+    ];
+    const card = { mac: MAC, bootIndex: 1, model: 'virtio-net-pci', romFile: '' } as const;
+    return IpxeLab.start(t, site, { firmware: 'ovmf' }, '', lines, card);
   }
 
   /** The text screen once it matches: looked at again after a moment, as a person would. */
@@ -106,7 +126,7 @@ export type SeenRequest = {
  * dnsmasq, with a router advertisement too: Debian's iPXE waits 15.8 s for one (DESIGN.md), and
  * these tests measure nothing that it could spoil.
  */
-async function startDhcp(lab: Lab, folder: string, bootFile: string): Promise<void> {
+async function startDhcp(lab: Lab, folder: string, lines: readonly string[]): Promise<void> {
   await lab.run('ip', ['-6', 'addr', 'add', 'fd77::1/64', 'dev', lab.bridge, 'nodad']);
   const config = join(folder, 'dnsmasq.conf');
   await writeFile(
@@ -123,7 +143,7 @@ async function startDhcp(lab: Lab, folder: string, bootFile: string): Promise<vo
       'enable-ra',
       'dhcp-range=fd77::,ra-only',
       `ra-param=${lab.bridge},0,0`,
-      `dhcp-boot=${bootFile}`,
+      ...lines,
       'log-dhcp',
       'log-facility=-',
     ].join('\n'),
