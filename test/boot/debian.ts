@@ -71,6 +71,26 @@ export class DebianRoot {
     return await run('debugfs', ['-R', `cat ${path}`, this.#device]);
   }
 
+  /** The names in a folder. */
+  async list(path: string): Promise<string[]> {
+    // "/12/100644/0/0/name/size/": the fifth field is the name.
+    const listing = await run('debugfs', ['-R', `ls -p ${path}`, this.#device]);
+    return listing.split('\n').map((line) => line.split('/')[5] ?? '');
+  }
+
+  /** Copies a file out of the image. */
+  async dump(path: string, file: string): Promise<void> {
+    await run('debugfs', ['-R', `dump ${path} ${file}`, this.#device]);
+  }
+
+  /** The file system's UUID, for `root=UUID=`. */
+  async uuid(): Promise<string> {
+    const facts = await run('debugfs', ['-R', 'show_super_stats -h', this.#device]);
+    const uuid = /^Filesystem UUID:\s+(\S+)/m.exec(facts)?.[1];
+    assert.ok(uuid !== undefined, facts);
+    return uuid;
+  }
+
   /** Fails unless e2fsck finds nothing at all to mend. */
   async assertClean(): Promise<void> {
     const check = await new Running('e2fsck', ['-f', '-n', this.#device]).finished(120_000);

@@ -2,6 +2,7 @@ import { access, copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../lab/process.ts';
+import type { DebianRoot } from './debian.ts';
 
 const ASM = join(import.meta.dirname, 'asm');
 
@@ -65,9 +66,40 @@ async function builtDebian(): Promise<string> {
   return image;
 }
 
-/** Copies a file into the scenario's folder. */
-export async function copyTo(folder: string, file: string, name: string): Promise<string> {
-  const copy = join(folder, name);
-  await copyFile(file, copy);
-  return copy;
+/** The kernel and initrd inside a Debian image, as files, and the UUID of its root. */
+export async function kernelOf(
+  folder: string,
+  root: DebianRoot,
+): Promise<{ kernel: string; initrd: string; uuid: string }> {
+  const kernel = join(folder, 'vmlinuz');
+  const initrd = join(folder, 'initrd.img');
+  const boot = (await root.list('/boot')).filter((name) => !name.endsWith('.old'));
+  for (const [start, file] of [
+    ['vmlinuz-', kernel],
+    ['initrd.img-', initrd],
+  ] as const) {
+    const name = boot.find((n) => n.startsWith(start));
+    if (name === undefined) throw new Error(`no ${start}* in the image: ${boot.join(' ')}`);
+    await root.dump(`/boot/${name}`, file);
+  }
+  return { kernel, initrd, uuid: await root.uuid() };
+}
+
+/** What the ISO prints on the serial line when it was started. */
+export const ISO_SAYS = 'ISO BOOT READY';
+
+/** A small bootable ISO: isolinux, which prints a line and waits. */
+export async function helloIso(folder: string): Promise<string> {
+  const tree = join(folder, 'iso');
+  const iso = join(folder, 'hello.iso');
+  await mkdir(join(tree, 'isolinux'), { recursive: true });
+  await copyFile('/usr/lib/ISOLINUX/isolinux.bin', join(tree, 'isolinux/isolinux.bin'));
+  await copyFile('/usr/lib/syslinux/modules/bios/ldlinux.c32', join(tree, 'isolinux/ldlinux.c32'));
+  const words = `SERIAL 0 115200\nSAY ${ISO_SAYS}\nPROMPT 1\nTIMEOUT 0\nDEFAULT none\n`;
+  await writeFile(join(tree, 'isolinux/isolinux.cfg'), words);
+  const made = ['-as', 'mkisofs', '-quiet', '-o', iso];
+  const boot = ['-b', 'isolinux/isolinux.bin', '-c', 'isolinux/boot.cat', '-no-emul-boot'];
+  const load = ['-boot-load-size', '4', '-boot-info-table'];
+  await run('xorriso', [...made, ...boot, ...load, tree]);
+  return iso;
 }

@@ -20,6 +20,7 @@ export class PeerServer implements BootServer {
   readonly #processes: Running[] = [];
   /** tgtd's control port: one per server, as its control sockets share a folder. */
   readonly #control = String(1 + Math.floor(Math.random() * 30_000));
+  readonly #urls = new Map<string, string>();
   #targets = 0;
 
   private constructor(lab: Lab, folder: string) {
@@ -34,6 +35,10 @@ export class PeerServer implements BootServer {
     options: { readonly routerAdvertisement?: boolean } = {},
   ): Promise<PeerServer> {
     const server = new PeerServer(lab, folder);
+    // dnsmasq advertises only on a link with an address of its own to advertise.
+    if (options.routerAdvertisement === true) {
+      await lab.run('ip', ['addr', 'add', 'fd77::1/64', 'dev', lab.bridge, 'nodad']);
+    }
     await server.#startHttp();
     await server.#startTarget();
     await server.#startDnsmasq(role, options.routerAdvertisement ?? false);
@@ -46,12 +51,21 @@ export class PeerServer implements BootServer {
       script.push(`set username ${machine.chap.user}`, `set password ${machine.chap.secret}`);
     }
     const urls: string[] = [];
-    for (const image of machine.drives ?? []) urls.push(await this.#addTarget(machine, image));
+    for (const [n, image] of (machine.drives ?? []).entries()) {
+      const url = await this.#addTarget(machine, image);
+      this.#urls.set(`${machine.name}.${n}`, url);
+      urls.push(url);
+    }
     const plan = machine.plan ?? { kind: 'san' };
-    const hook = (url: string, n: number): string => `sanhook --drive 0x8${n} ${url}`;
+    // In order: a drive hooked after 0x81 cannot become a bootable 0x80. Only the first is described
+    // to the operating system: BIOS iPXE has 768 bytes for its iBFT, and ends the script when the
+    // third drive does not fit.
+    const hook = (url: string, n: number): string =>
+      `sanhook ${n === 0 ? '' : '--no-describe '}--drive 0x8${n} ${url}`;
     if (plan.kind === 'san') {
-      script.push(...urls.slice(1).map((url, n) => hook(url, n + 1)));
-      script.push(`sanboot --drive 0x80 ${urls[0]}`);
+      script.push(...urls.map(hook), 'sanboot --no-describe --drive 0x80');
+    } else if (plan.kind === 'script') {
+      script.splice(0, script.length, plan.text);
     } else if (plan.kind === 'iso') {
       script.push(`sanboot ${await this.#publish(plan.file)}`);
     } else {
@@ -64,7 +78,18 @@ export class PeerServer implements BootServer {
     await writeFile(file, `${script.join('\n')}\n`);
   }
 
+  targetUrl(machine: string, drive: number): string {
+    const url = this.#urls.get(`${machine}.${drive}`);
+    if (url === undefined) throw new Error(`${machine} has no drive ${drive}`);
+    return url;
+  }
+
+  /** The peers tell no story; the guest's own words are all there is. */
   async waitStage(): Promise<void> {}
+
+  predictGeometry(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
 
   crash(): Promise<void> {
     throw new Error('the peers are not crashed');
@@ -81,6 +106,7 @@ export class PeerServer implements BootServer {
   async #startHttp(): Promise<void> {
     const root = join(this.#folder, 'http');
     await mkdir(root);
+    await symlink('/usr/lib/ipxe/snponly.efi', join(root, 'snponly.efi'));
     const conf = join(this.#folder, 'nginx.conf');
     const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     const paths = temp.map((p) => `${p}_temp_path ${this.#folder}/nginx-temp;`).join(' ');
@@ -111,13 +137,17 @@ http { access_log off; sendfile on; tcp_nopush on; ${paths}
     await mkdir(tftp);
     for (const name of LOADERS) await symlink(`/usr/lib/ipxe/${name}`, join(tftp, name));
     const network = this.#lab.ip.replace(/\d+$/, '');
-    const script = `http://${this.#lab.ip}:${HTTP_PORT}/\${mac:hexhyp}.ipxe`;
+    const base = `http://${this.#lab.ip}:${HTTP_PORT}`;
+    const script = `${base}/\${mac:hexhyp}.ipxe`;
     const boot =
       role === 'server'
         ? [
             `--dhcp-range=${network}100,${network}200`,
             '--dhcp-boot=tag:!ipxe,tag:bios,undionly.kpxe',
-            '--dhcp-boot=tag:!ipxe,tag:!bios,snponly.efi',
+            '--dhcp-boot=tag:!ipxe,tag:!bios,tag:!http,snponly.efi',
+            `--dhcp-boot=tag:http,${base}/snponly.efi`,
+            '--dhcp-match=set:http,option:client-arch,16',
+            '--dhcp-option-force=tag:http,60,HTTPClient',
           ]
         : [
             `--dhcp-range=${network}0,proxy`,
@@ -125,14 +155,12 @@ http { access_log off; sendfile on; tcp_nopush on; ${paths}
             '--pxe-service=tag:!ipxe,X86-64_EFI,"Polyboot",snponly.efi',
             '--pxe-service=tag:!ipxe,BC_EFI,"Polyboot",snponly.efi',
           ];
-    const ra = routerAdvertisement
-      ? ['--enable-ra', '--dhcp-range=::,ra-stateless,constructor:br0']
-      : [];
+    const ra = routerAdvertisement ? ['--enable-ra', '--dhcp-range=fd77::,ra-only'] : [];
     const folder = this.#folder;
     const general = ['--keep-in-foreground', '--conf-file=/dev/null', '--user=root', '--port=0'];
     const files = [`--dhcp-leasefile=${folder}/leases`, `--pid-file=${folder}/dnsmasq.pid`];
     const listen = [`--interface=${this.#lab.bridge}`, '--bind-interfaces'];
-    const log = ['--log-facility=-', '--log-dhcp'];
+    const log = ['--log-facility=-'];
     const tags = ['--dhcp-userclass=set:ipxe,iPXE', '--dhcp-match=set:bios,option:client-arch,0'];
     const loader = ['--enable-tftp', `--tftp-root=${tftp}`, `--dhcp-boot=tag:ipxe,${script}`];
     const argv = [general, files, listen, log, tags, boot, loader, ra].flat();

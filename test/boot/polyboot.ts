@@ -49,12 +49,21 @@ networks:
       args.push('--kernel', await this.#publish(plan.kernel), '--cmdline', plan.cmdline);
       for (const file of plan.initrd) args.push('--initrd', await this.#publish(file));
     }
+    if (plan.kind === 'script') {
+      const script = join(this.#folder, `${machine.name}.ipxe`);
+      await writeFile(script, plan.text);
+      args.push('--script-file', script);
+    }
     if (machine.chap !== undefined) {
       const secretFile = join(this.#folder, `${machine.name}.secret`);
       await writeFile(secretFile, `${machine.chap.secret}\n`, { mode: 0o600 });
       args.push('--chap', machine.chap.user, '--chap-secret-file', secretFile);
     }
     await this.cli(...args);
+  }
+
+  targetUrl(machine: string, drive: number): string {
+    return `iscsi:${this.#lab.ip}::3260:0:iqn.2026-11.org.polyboot:${machine}.${drive}`;
   }
 
   async waitStage(mac: string, stage: string, limitMs: number): Promise<void> {
@@ -66,6 +75,14 @@ networks:
     } finally {
       await watch.stop();
     }
+  }
+
+  async predictGeometry(image: string): Promise<readonly number[] | undefined> {
+    const report = (await this.cli('image', 'inspect', imageName(image))) as {
+      geometry?: { cylinders: number; heads: number; sectors: number };
+    };
+    const g = report.geometry;
+    return g === undefined ? undefined : [g.cylinders, g.heads, g.sectors];
   }
 
   async crash(): Promise<void> {
@@ -91,7 +108,7 @@ networks:
   }
 
   async #addImage(file: string): Promise<string> {
-    const name = basename(file).replace(/\.[a-z]+$/, '');
+    const name = imageName(file);
     await this.cli('image', 'add', name, file);
     return name;
   }
@@ -111,4 +128,8 @@ async function up(lab: Lab, folder: string): Promise<Running> {
   const started = lab.start(process.execPath, [MAIN, 'up', '--config', config]);
   await started.waitFor(/ready/, START_LIMIT_MS);
   return started;
+}
+
+function imageName(file: string): string {
+  return basename(file).replace(/\.[a-z]+$/, '');
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { messageOf } from '#base/mod.ts';
-import type { VirtualMachine } from '#vm/mod.ts';
+import { readTextScreen, type VirtualMachine } from '#vm/mod.ts';
 import { need, type Needs } from '../lab/need.ts';
 import { Lab } from '../lab/netns.ts';
 import { GUEST_LIMIT_MS, GUEST_NEEDS, startGuest, type Guest } from '../lab/vm.ts';
@@ -47,7 +47,7 @@ export class Rig {
       await options.before?.(lab, folder);
       const role = options.role ?? 'server';
       const server = usesPeers()
-        ? await PeerServer.start(lab, folder, role)
+        ? await PeerServer.start(lab, folder, role, { routerAdvertisement: true })
         : await PolybootServer.start(lab, folder, role);
       return new Rig(lab, server, folder);
     } catch (e) {
@@ -55,6 +55,12 @@ export class Rig {
       await rm(folder, { recursive: true, force: true });
       throw e;
     }
+  }
+
+  /** Our own server, for what only it can do. */
+  get polyboot(): PolybootServer {
+    if (this.server instanceof PolybootServer) return this.server;
+    throw new Error('this scenario runs on the stock programs');
   }
 
   /** Starts a guest and turns it on. */
@@ -65,10 +71,17 @@ export class Rig {
     return machine;
   }
 
-  /** What everybody said: the end of each guest's serial line, then the server. */
-  report(): string {
-    const guests = this.#machines.map((m) => `── guest ${m.spec.name}\n${m.serial.tail(40)}`);
-    return [...guests, `── server\n${this.server.output().slice(-12_000)}`].join('\n');
+  /** What everybody said: each guest's serial line and text screen, then the server. */
+  async report(): Promise<string> {
+    const parts: string[] = [];
+    for (const machine of this.#machines) {
+      parts.push(`── guest ${machine.spec.name}`, machine.serial.tail(40));
+      if (machine.running && machine.spec.firmware === 'bios') {
+        parts.push('── its screen', ...(await readTextScreen(machine.qmp, machine.folder)));
+      }
+    }
+    parts.push('── server', this.server.output().slice(-12_000));
+    return parts.filter((line) => line !== '').join('\n');
   }
 
   async close(): Promise<void> {
@@ -100,7 +113,7 @@ export function scenario(
     try {
       await body(rig, t);
     } catch (cause) {
-      throw new Error(`${messageOf(cause)}\n${rig.report()}`, { cause });
+      throw new Error(`${messageOf(cause)}\n${await rig.report()}`, { cause });
     } finally {
       await rig.close();
     }

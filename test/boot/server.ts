@@ -8,7 +8,9 @@ export type ServedPlan =
       readonly initrd: readonly string[];
       readonly cmdline: string;
     }
-  | { readonly kind: 'iso'; readonly file: string };
+  | { readonly kind: 'iso'; readonly file: string }
+  /** An iPXE script of the test's own. */
+  | { readonly kind: 'script'; readonly text: string };
 
 /** One machine as a boot server is told about it. */
 export type ServedMachine = {
@@ -27,8 +29,12 @@ export type DhcpRole = 'server' | 'proxy';
 export interface BootServer {
   /** Makes the machine known, with its drives and what it boots. */
   addMachine(machine: ServedMachine): Promise<void>;
+  /** The URL by which iPXE reaches a machine's drive. */
+  targetUrl(machine: string, drive: number): string;
   /** Waits until the server has seen that stage of the machine's boot. Servers without a story return. */
   waitStage(mac: string, stage: string, limitMs: number): Promise<void>;
+  /** The geometry that the server says iPXE will guess for a disk; undefined when it says none. */
+  predictGeometry(image: string): Promise<readonly number[] | undefined>;
   /** Kills the server without a word (SIGKILL) and starts it again on the same state. */
   crash(): Promise<void>;
   /** All that the server said, for the text of a failure. */

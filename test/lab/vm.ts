@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VirtualMachine, type MachineSpec } from '#vm/mod.ts';
@@ -27,6 +28,12 @@ export type Guest = {
   readonly more?: Partial<MachineSpec>;
 };
 
+/** A MAC address in QEMU's range that belongs to a name. */
+export function macOf(name: string): string {
+  const bytes = createHash('sha256').update(name).digest().subarray(0, 3);
+  return ['52:54:00', ...Array.from(bytes, (b) => b.toString(16).padStart(2, '0'))].join(':');
+}
+
 /** Programs and files that the guests need, for `need()`. */
 export const GUEST_NEEDS = {
   root: true,
@@ -40,12 +47,13 @@ export const GUEST_NEEDS = {
 
 /**
  * The first stage of a BIOS that is not iPXE: iPXE's kernel under another name. It still sends
- * option 175, so it fools only servers that look at the user class, as they must.
+ * option 175, so it fools only servers that look at the user class, as they must. The class is
+ * cleared before the loader starts: it would find it in the cached DHCP packet and go by it too.
  */
 const VENDOR_SCRIPT = `#!ipxe
 set user-class vendorpxe
 dhcp net0 || reboot
-echo VENDOR \${next-server} \${filename}
+clear user-class
 chain tftp://\${next-server}/\${filename} || reboot
 `;
 

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { macOf } from '../lab/vm.ts';
+import { DebianRoot, DebianShell } from './debian.ts';
+import { debianDisk, kernelOf } from './images.ts';
+import { scenario } from './rig.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
+
+scenario('BIOS, network card with iPXE → Debian logs in', {}, async (rig) => {
+  const name = 'bios1';
+  const mac = macOf(name);
+  await rig.server.addMachine({ name, mac, drives: [await debianDisk(rig.folder)] });
+  const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
+  const shell = await DebianShell.login(machine);
+  for (const stage of ['ipxe', 'script', 'login', 'disk', 'os']) {
+    await rig.server.waitStage(mac, stage, 5_000);
+  }
+  assert.doesNotMatch(await shell.run('ls /sys/firmware'), /efi/);
+  assert.match(await shell.run('cat /sys/firmware/ibft/target0/target-name'), /polyboot:bios1/);
+});
+
+scenario(
+  'kernel and initrd over HTTP, root on iSCSI',
+  { needs: { tools: ['debugfs', 'sgdisk'] } },
+  async (rig) => {
+    const name = 'kernel1';
+    const mac = macOf(name);
+    const image = await debianDisk(rig.folder);
+    const { kernel, initrd, uuid } = await kernelOf(rig.folder, await DebianRoot.open(image));
+    await rig.server.addMachine({
+      name,
+      mac,
+      drives: [image],
+      plan: {
+        kind: 'kernel',
+        kernel,
+        initrd: [initrd],
+        cmdline: `root=UUID=${uuid} ro console=ttyS0,115200 ip=dhcp iscsi_auto init=/bin/sh`,
+      },
+    });
+    const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
+    // A shell with no job control is what init=/bin/sh gives: the root is mounted, nothing runs.
+    await machine.serial.waitFor(/# $/, GUEST_LIMIT_MS);
+    machine.serial.write(
+      'echo "root"-is $(findmnt -no SOURCE /) $(cat /sys/block/sda/device/vendor)\r',
+    );
+    await machine.serial.waitFor(/root-is \/dev\/sda\d/, 20_000);
+  },
+);
