@@ -367,13 +367,18 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     this.#ready.remove(task);
     this.#dataIn.forget(task);
-    task.state = TaskState.ABORTED;
     const gone = (): void => {
       this.release(task);
       quiet();
     };
-    if (task.operations === 0) gone();
-    else task.quiesced = gone;
+    const finishing = task.state === TaskState.FINISHING;
+    task.state = TaskState.ABORTED;
+    if (task.operations === 0) {
+      gone();
+      return;
+    }
+    task.quiesced = gone;
+    if (finishing) this.scsi.abandon?.(task);
   }
 
   /** Aborts every task that matches, newest first, so that none that is held gets to start. */

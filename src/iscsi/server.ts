@@ -10,7 +10,7 @@ import {
   systemClock,
 } from '#base/mod.ts';
 import type { Cancel, Clock, Log } from '#base/mod.ts';
-import type { ScsiTarget } from '#scsi/mod.ts';
+import type { Nexus, ScsiTarget } from '#scsi/mod.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionHost } from './connection-host.ts';
 import { DataPlane } from './data-plane.ts';
@@ -131,6 +131,20 @@ export class TargetServer implements ConnectionHost {
       fenceAll(chosen, () => 'dropped', resolve);
     });
     return chosen.length;
+  }
+
+  /**
+   * Ends the commands of a nexus on one of its units, as PREEMPT AND ABORT asks (SPC-4 §5.13.11.2.7).
+   * `quiet` is called when none of them can reach the unit any more.
+   */
+  abortTasksOf(nexus: Nexus, lun: number, quiet: () => void = () => {}): void {
+    for (const session of this.#sessions.values()) {
+      if (session.nexus === nexus) {
+        session.owner.abortTasks(lun, quiet);
+        return;
+      }
+    }
+    quiet();
   }
 
   /** Counters, traffic and sessions at this moment. */
