@@ -164,8 +164,8 @@ uptime=$(cut -d' ' -f1 /proc/uptime)
 query="stage=ready&mac=$mac&root=$root&kernel=$(uname -r)&firmware=$firmware&uptime=$uptime"
 query=$(printf %s "$query" | tr -c 'A-Za-z0-9=&/:._-' _)
 for try in 1 2 3; do
-  # By GET: Debian 12's busybox wget crashes on an empty --post-data.
-  busybox wget -q -T 5 -O /dev/null "$url?$query" 2>/dev/null && exit 0
+  # timeout, because the -T of Debian 12's static busybox crashes it.
+  timeout 5 busybox wget -q -O /dev/null "$url?$query" 2>/dev/null && exit 0
   sleep 2
 done
 exit 0
