@@ -9,3 +9,5 @@ export * from './filter/slice.ts';
 export * from './memory.ts';
 export * from './raw.ts';
 export * from './raw-open.ts';
+export { AtomicLogFile } from './atomic-log.ts';
+export type { AtomicLog } from './atomic-log.ts';

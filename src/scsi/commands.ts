@@ -16,6 +16,7 @@ import { startStop } from './sbc/start-stop.ts';
 import { synchronizeCache } from './sbc/sync-cache.ts';
 import { unmap } from './sbc/unmap.ts';
 import { verify, writeAndVerify } from './sbc/verify.ts';
+import { writeAtomic } from './sbc/write-atomic.ts';
 import { writeSame } from './sbc/write-same.ts';
 import { copyOperatingParameters, copyStatus } from './spc/copy-results.ts';
 import { extendedCopy } from './spc/extended-copy.ts';
@@ -97,6 +98,7 @@ const SPAN_16 = lba(2, 8, 10, 4, 'rest', false);
 
 /** The LBA alone: one block must be there. */
 const LBA_ONLY = lba(2, 8, 0, 0, 'nothing', false);
+const LBA_ATOMIC = lba(2, 8, 12, 2, 'nothing', false);
 const LBA_COMPARE = lba(2, 8, 13, 1, 'nothing', false);
 
 /** The common tails of CDBs that begin alike. */
@@ -238,6 +240,11 @@ const COMMANDS: readonly CommandRow[] = [
   row('PRE-FETCH(16)', `90 02 ${WIDE}`, preFetch, { ...spans, lba: SPAN_16 }),
   row('SYNCHRONIZE CACHE(16)', `91 06 ${WIDE}`, synchronizeCache, { ...flushes, lba: SPAN_16 }),
   row('WRITE SAME(16)', `93 09 ${WIDE}`, writeSame, { ...writes, lba: SPAN_16 }),
+  row('WRITE ATOMIC(16)', '9c 18 ff ff ff ff ff ff ff ff 00 00 ff ff 1f 00', writeAtomic, {
+    ...writes,
+    lba: LBA_ATOMIC,
+    scope: 'atomic',
+  }),
   row('READ CAPACITY(16)', '9e 10 00 00 00 00 00 00 00 00 ff ff ff ff 00 00', readCapacity16, {
     ...asks,
     action: 0x10,
@@ -281,6 +288,7 @@ export function commandsOf(unit: LogicalUnit): CommandTable {
     cdrom: unit.kind === 'cdrom',
     removable: unit.removable,
     thin: unit.thin,
+    atomic: unit.kind === 'disk' && unit.atomicBlocksMax > 0,
   };
   return new CommandTable(COMMANDS.filter((r) => has[r.scope]));
 }

@@ -1,5 +1,5 @@
 export * from './command.ts';
-export { REPORT_LUNS_LUN, decodeLun, encodeLun } from './lun.ts';
+export { LUNS_MAX, REPORT_LUNS_LUN } from './lun.ts';
 export type { ReservationStore, UnitIdentity, UnitOptions } from './profile.ts';
 export type { PersistentState } from './reservation.ts';
 export { Sense, SenseKey, ScsiError, Status, encodeSense } from './sense.ts';

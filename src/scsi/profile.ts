@@ -1,4 +1,4 @@
-import type { BlockDevice } from '#block/mod.ts';
+import type { AtomicLog, BlockDevice } from '#block/mod.ts';
 import type { Nexus } from './command.ts';
 import type { PersistentState } from './reservation.ts';
 
@@ -41,6 +41,8 @@ export type UnitOptions = {
   /** `writethrough`: every write is on stable media before GOOD. */
   readonly cache?: 'writeback' | 'writethrough';
   readonly reservations?: ReservationStore;
+  /** Offers WRITE ATOMIC; without it the unit does not have the command. */
+  readonly atomicLog?: AtomicLog;
   /** Ends the commands of a nexus on this unit: PREEMPT AND ABORT needs the transport for it. */
   readonly abortTasks?: (nexus: Nexus) => void;
 };

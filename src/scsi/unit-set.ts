@@ -1,18 +1,11 @@
 import { invariant } from '#base/mod.ts';
-import { u32, u8 } from './bytes.ts';
-import { Phase } from './command.ts';
+import { beginAbsent, endAbsent } from './absent-unit.ts';
 import type { Nexus, ScsiCommand, ScsiTarget } from './command.ts';
-import { LUNS_MAX, REPORT_LUNS_LUN } from './lun.ts';
-import { ScsiError, Sense, encodeSense } from './sense.ts';
+import { LUNS_MAX } from './lun.ts';
+import { Sense } from './sense.ts';
 import type { SenseCode } from './sense.ts';
-import { absentInquiry } from './spc/inquiry.ts';
-import { reportLunsData } from './spc/report-luns.ts';
 import type { UnitHost } from './task.ts';
 import type { LogicalUnit } from './unit.ts';
-
-const REQUEST_SENSE = 0x03;
-const INQUIRY = 0x12;
-const REPORT_LUNS = 0xa0;
 
 /** Initiator ports we remember to tell "the nexus was lost" from "power on": some 100 bytes each. */
 const SEEN_PORTS_MAX = 1024;
@@ -65,14 +58,14 @@ export class LogicalUnitSet implements ScsiTarget, UnitHost {
 
   begin(command: ScsiCommand): void {
     const unit = this.#units[command.lun];
-    if (unit === undefined) this.#beginAbsent(command);
+    if (unit === undefined) beginAbsent(command, this.luns);
     else if (!unit.beginFast(command)) unit.begin(command, this);
   }
 
   finish(command: ScsiCommand, done: (command: ScsiCommand) => void): void {
     const unit = this.#units[command.lun];
     if (unit === undefined) {
-      end(command, ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED));
+      endAbsent(command);
       done(command);
     } else {
       unit.finish(command, done);
@@ -85,7 +78,7 @@ export class LogicalUnitSet implements ScsiTarget, UnitHost {
 
   fail(command: ScsiCommand, error: unknown): void {
     const unit = this.#units[command.lun];
-    if (unit === undefined) end(command, ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED));
+    if (unit === undefined) endAbsent(command);
     else unit.fail(command, error);
   }
 
@@ -118,26 +111,6 @@ export class LogicalUnitSet implements ScsiTarget, UnitHost {
     return this.#units[lun] !== undefined;
   }
 
-  /** LUNs without a unit: the REPORT LUNS well-known unit, LUN 0, and nothing (SPC-4 §6.4.1). */
-  #beginAbsent(command: ScsiCommand): void {
-    const { cdb, lun } = command;
-    try {
-      const opcode = u8(cdb, 0);
-      if (opcode === REPORT_LUNS && (lun === 0 || lun === REPORT_LUNS_LUN)) {
-        answer(command, reportLunsData(cdb, this.luns), u32(cdb, 6));
-      } else if (opcode === INQUIRY) {
-        answer(command, absentInquiry(cdb), u8(cdb, 3) * 256 + u8(cdb, 4));
-      } else if (opcode === REQUEST_SENSE) {
-        const descriptor = (u8(cdb, 1) & 0x01) !== 0;
-        answer(command, encodeSense(Sense.LOGICAL_UNIT_NOT_SUPPORTED, {}, descriptor), u8(cdb, 4));
-      } else {
-        throw ScsiError.check(Sense.LOGICAL_UNIT_NOT_SUPPORTED);
-      }
-    } catch (e) {
-      end(command, e);
-    }
-  }
-
   #arrival(nexus: Nexus): SenseCode {
     const port = `${nexus.initiatorPort},${nexus.targetPort}`;
     if (this.#seenPorts.has(port)) return Sense.NEXUS_LOSS;
@@ -156,20 +129,4 @@ export class LogicalUnitSet implements ScsiTarget, UnitHost {
       }
     }
   }
-}
-
-function answer(command: ScsiCommand, data: Uint8Array, allocationBytes: number): void {
-  command.phase = Phase.DONE;
-  command.status = 0;
-  command.dataIn = data.subarray(0, allocationBytes);
-  command.transferBytes = command.dataIn.length;
-}
-
-function end(command: ScsiCommand, e: unknown): void {
-  const error = e instanceof ScsiError ? e : ScsiError.check(Sense.INTERNAL_TARGET_FAILURE);
-  command.phase = Phase.DONE;
-  command.status = error.status;
-  command.sense = error.sense === null ? null : encodeSense(error.sense, error.details);
-  command.dataIn = null;
-  command.transferBytes = 0;
 }

@@ -4,7 +4,7 @@ import type { BlockDevice } from '#block/mod.ts';
 import { Attentions } from './attention.ts';
 import { scsiErrorOf } from './block-sense.ts';
 import { field, u16, u32, u64, u8 } from './bytes.ts';
-import { Phase } from './command.ts';
+import { GATHER_BYTES_MAX, Phase } from './command.ts';
 import type { Nexus, ScsiCommand } from './command.ts';
 import { commandsOf } from './commands.ts';
 import { flushDevice } from './device-io.ts';
@@ -95,6 +95,12 @@ export class LogicalUnit {
   /** Thin: UNMAP gives space back; of a read-only disk it would, were it not refused. */
   get thin(): boolean {
     return this.kind === 'disk' && (this.reader.canDiscard || this.reader.readOnly);
+  }
+
+  /** The longest WRITE ATOMIC; 0: there is none. */
+  get atomicBlocksMax(): number {
+    const bytes = Math.min(this.options.atomicLog?.bytesMax ?? 0, GATHER_BYTES_MAX);
+    return Math.floor(bytes / this.blockBytes);
   }
 
   /** Every write must be on stable media before GOOD. */
@@ -314,6 +320,10 @@ export class LogicalUnit {
 
   #end(command: ScsiCommand, e: unknown, direction?: 'read' | 'write'): void {
     const writes = command.context instanceof Task && command.context.row.writes;
+    if (e instanceof BlockError && e.kind === 'failed') {
+      this.medium.failed = true;
+      this.update();
+    }
     const error = scsiErrorOf(e, direction ?? (writes ? 'write' : 'read'), this.blockBytes);
     command.phase = Phase.DONE;
     command.status = error.status;

@@ -117,6 +117,9 @@ test('30_unknown-lun: INQUIRY says 7Fh, REPORT LUNS works on LUN 0, all else is 
   const luns = hex('a0 00 00 00 00 00 00 00 00 ff 00 00');
   assert.equal((await one.run(luns)).data.readUInt32BE(0), 0);
   assert.equal((await one.run(luns, { lun: 0xc101 })).status, 0);
+  assert.equal((await one.run(hex('12 00 00 00 ff 00'), { lun: 0xc101 })).data[0], 0x1e);
+  assert.equal((await one.run(hex('00 00 00 00 00 00'), { lun: 0xc101 })).status, 0);
+  assert.equal((await one.run(hex('28 00 00 00 00 00'), { lun: 0xc101 })).sense, '5/20/00');
   assert.equal((await one.run(luns, { lun: 7 })).sense, '5/25/00');
   const sense = await one.run(hex('03 00 00 00 12 00'), { lun: 7 });
   assert.deepEqual([sense.status, sense.data[2], sense.data[12]], [0, 5, 0x25]);

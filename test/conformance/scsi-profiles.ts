@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '#base/mod.ts';
-import { DelayDevice, openRaw } from '#block/mod.ts';
+import { AtomicLogFile, DelayDevice, openRaw } from '#block/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
@@ -79,8 +79,10 @@ export async function exportProfile(profile: Profile): Promise<Exported> {
   const { writeMs } = profile;
   const device: BlockDevice =
     writeMs === undefined ? raw : new DelayDevice(raw, systemClock, { writeMs });
+  const log = readOnly ? null : await AtomicLogFile.open(`${path}.atomic`, device);
   const units = new LogicalUnitSet({ targetName: IQN });
-  units.add(0, new LogicalUnit({ ...profile.unit, device, identity }));
+  const atomic = log === null ? {} : { atomicLog: log };
+  units.add(0, new LogicalUnit({ ...profile.unit, ...atomic, device, identity }));
   const server = new TargetServer();
   server.addExport({ iqn: IQN, access: 'any', takeover: false }, units);
   const any = { address: '127.0.0.1', port: 0 };
@@ -89,6 +91,7 @@ export async function exportProfile(profile: Profile): Promise<Exported> {
     urls: portals.map((p) => `iscsi://127.0.0.1:${p.port}/${IQN}/0`),
     close: async () => {
       await server.close();
+      await log?.close();
       await asked((done) => {
         device.close(done);
       });

@@ -50,16 +50,3 @@ function standard(unit: LogicalUnit): Buffer {
   versions.forEach((v, i) => data.writeUInt16BE(v, 58 + 2 * i));
   return data;
 }
-
-/** What INQUIRY says of a LUN that has no unit (SPC-4 §6.4.2: qualifier 011b, type 1Fh). */
-export function absentInquiry(cdb: Uint8Array): Buffer {
-  const evpd = (u8(cdb, 1) & 0x01) !== 0;
-  if (evpd || u8(cdb, 2) !== 0) throw ScsiError.invalidField(evpd ? 1 : 2);
-  const data = Buffer.alloc(36);
-  data[0] = 0x7f;
-  data[2] = SPC_4;
-  data[3] = RESPONSE_FORMAT;
-  data[4] = data.length - 5;
-  data.fill(0x20, 8);
-  return data.subarray(0, u16(cdb, 3));
-}

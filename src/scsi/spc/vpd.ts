@@ -83,6 +83,8 @@ function blockLimits({ unit }: Task): Buffer {
     body.writeUInt32BE(0x80000000, 28);
   }
   putU64(body, WRITE_SAME_BLOCKS_MAX, 32);
+  // MAXIMUM ATOMIC TRANSFER LENGTH; any alignment, any number of blocks, no boundaries.
+  body.writeUInt32BE(unit.atomicBlocksMax, 40);
   return body;
 }
 

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { DecodeError } from '#base/mod.ts';
+import { AtomicLogFile, encodeAtomicWrite, recoverAtomicWrite } from './atomic-log.ts';
+import { ErrorDevice } from './filter/error.ts';
+import { MemoryDevice } from './memory.ts';
+
+const OLD = Buffer.alloc(4096, 0x0f);
+const NEW = Buffer.from(Array.from({ length: 4096 }, (_, i) => i % 251));
+
+function disk(): MemoryDevice {
+  const memory = new MemoryDevice({ sizeBytes: 64 * 1024 });
+  memory.load(OLD, 8192);
+  return memory;
+}
+
+function stored(memory: MemoryDevice): Buffer {
+  const bytes = Buffer.alloc(4096);
+  memory.tryRead(8192, bytes, 0, bytes.length);
+  return bytes;
+}
+
+test('atomic-log_torn: a log cut short or damaged anywhere leaves the old data, a whole one the new', async () => {
+  const whole = encodeAtomicWrite(8192, NEW);
+  for (let length = 0; length <= whole.length; length += length < 64 ? 1 : 509) {
+    const memory = disk();
+    await recoverAtomicWrite(whole.subarray(0, length), memory);
+    assert.ok(stored(memory).equals(OLD), `cut at ${length}`);
+  }
+  for (let byte = 0; byte < whole.length; byte += byte < 64 ? 1 : 101) {
+    if (byte >= 28 && byte < 32) continue; // the header's padding means nothing
+    const memory = disk();
+    const damaged = Buffer.from(whole);
+    damaged[byte] = (damaged[byte] ?? 0) ^ 0x10;
+    await recoverAtomicWrite(damaged, memory);
+    assert.ok(stored(memory).equals(OLD), `damaged at ${byte}`);
+  }
+  const memory = disk();
+  await recoverAtomicWrite(whole, memory);
+  assert.ok(stored(memory).equals(NEW));
+});
+
+test('atomic-log_stranger: the log of a larger disk is an error, and nothing is written', async () => {
+  const memory = disk();
+  const far = encodeAtomicWrite(64 * 1024, NEW);
+  await assert.rejects(recoverAtomicWrite(far, memory), DecodeError);
+  await assert.rejects(recoverAtomicWrite(encodeAtomicWrite(100, NEW), memory), DecodeError);
+});
+
+test('atomic-log_file: writes, empties itself, and finishes what a crash left behind', async (t) => {
+  const home = mkdtempSync(join(tmpdir(), 'polyboot-atomic-'));
+  t.after(() => {
+    rmSync(home, { recursive: true, force: true });
+  });
+  const path = join(home, 'disk.atomic');
+  const memory = disk();
+  // The device dies between the log and the data.
+  const dying = new ErrorDevice(memory, (operation) => (operation === 'write' ? 'gone' : null));
+  const first = await AtomicLogFile.open(path, memory);
+  await assert.rejects(first.write(dying, 8192, NEW), { kind: 'failed' });
+  await first.close();
+  assert.ok(stored(memory).equals(OLD));
+  assert.ok(readFileSync(path).length > 4096);
+
+  const second = await AtomicLogFile.open(path, memory);
+  assert.ok(stored(memory).equals(NEW));
+  assert.equal(readFileSync(path).length, 0);
+  await Promise.all([second.write(memory, 8192, OLD), second.write(memory, 0, NEW)]);
+  assert.ok(stored(memory).equals(OLD));
+  assert.equal(readFileSync(path).length, 0);
+  await second.close();
+  writeFileSync(path, 'noise');
+  await (await AtomicLogFile.open(path, memory)).close();
+  assert.ok(stored(memory).equals(OLD));
+});
