@@ -15,7 +15,9 @@ export type LoadJob = {
   readonly seconds: number;
 };
 export type LoadResult = {
+  /** Within the measured time, and in all. */
   readonly operations: number;
+  readonly total: number;
   readonly seconds: number;
   readonly failures: number;
 };
@@ -37,5 +39,5 @@ const operations = total() - from;
 const seconds = (performance.now() - startMs) / 1000;
 await Promise.all(sessions.map((s) => s.stop()));
 const failures = sessions.reduce((sum, s) => sum + s.failures, 0);
-const result: LoadResult = { operations, seconds, failures };
+const result: LoadResult = { operations, total: total(), seconds, failures };
 process.stdout.write(`${JSON.stringify(result)}\n`);

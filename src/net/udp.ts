@@ -53,6 +53,11 @@ export class UdpSocket {
     return new DatagramTarget(this.#fd, socketAddress(peer.address, peer.port));
   }
 
+  /** The descriptor, for a `ReadySet` and a `DatagramInbox`; it dies with the socket. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   /** The address and port the socket is bound to. */
   localAddress(): Peer {
     const { address, port } = this.#socket.address();

@@ -1,5 +1,6 @@
 export { blockDeviceGeometry } from './block-geometry.ts';
 export type { BlockGeometry } from './block-geometry.ts';
+export { ReadySet } from './epoll.ts';
 export { punchHole, punchHoleAsync, seekData, seekHole } from './file-space.ts';
 export { zeroRange, zeroRangeAsync } from './file-space.ts';
 export type { SpaceDone } from './file-space.ts';
@@ -16,5 +17,6 @@ export { openBeneath } from './open-beneath.ts';
 export { NOT_RESIDENT, NOWAIT_UNSUPPORTED, preadNowait, supportsNowait } from './pread-nowait.ts';
 export { socketAddress } from './socket-address.ts';
 export { BYTES_PER_SEND, DatagramTarget, SEGMENTS_PER_SEND } from './udp-send.ts';
+export { DatagramInbox } from './udp-receive.ts';
 export { openUdpSocket } from './udp-socket.ts';
 export type { UdpSocketOptions } from './udp-socket.ts';

@@ -72,9 +72,9 @@ export class DatagramTarget {
     return sent >= 0 ? sent : -lastErrno();
   }
 
-  /** Length of the kernel address: tells the families apart in logs and tests. */
-  get nameBytes(): number {
-    return this.#name.length;
+  /** The peer as a kernel address. */
+  get name(): Uint8Array {
+    return this.#name;
   }
 
   #address(at: number, value: number): void {

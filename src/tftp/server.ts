@@ -11,6 +11,7 @@ import type { TftpFailure, TftpObserver, TftpRequest } from './observer.ts';
 import { blockMaxFor, negotiate, type Agreement } from './options.ts';
 import { ERROR_CODE, OPCODE, decodePacket, encodePacket } from './packet.ts';
 import type { Packet, RequestPacket } from './packet.ts';
+import { Ports, type Port, type PortHandlers } from './ports.ts';
 import { Session, type Segmentation } from './session.ts';
 
 /** How the server is set up. */
@@ -49,6 +50,8 @@ const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 const SEND_BUFFER_BYTES = 1024 * 1024;
 /** How long an unanswered transfer keeps its place when others wait: one resend and its answer. */
 const UNANSWERED_MS = 2000;
+/** No client repeats a request sooner than this after data stopped. */
+const RESTART_SILENCE_MS = 1000;
 /** A netascii file is converted in memory; it is text. */
 const NETASCII_MAX_BYTES = 16 * 1024 * 1024;
 
@@ -65,7 +68,7 @@ export class TftpServer {
   /** By the client's address and port. */
   readonly #sessions = new Map<string, Session>();
   readonly #opening = new Set<string>();
-  readonly #closing = new Set<Promise<void>>();
+  readonly #ports: Ports;
   #socket: UdpSocket | undefined;
   #requests = 0;
 
@@ -74,6 +77,7 @@ export class TftpServer {
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
     this.#observer = options.observer ?? {};
+    this.#ports = new Ports(this.#log);
   }
 
   /** Starts listening. Throws EnvironmentError as `openUdpSocket` does. */
@@ -119,7 +123,7 @@ export class TftpServer {
     }
     const socket = this.#socket;
     this.#socket = undefined;
-    await Promise.all([...this.#closing, socket?.close()]);
+    await Promise.all([this.#ports.close(), socket?.close()]);
   }
 
   #local(port: number): { family: 4 | 6; address: string; port: number; interface?: string } {
@@ -157,16 +161,12 @@ export class TftpServer {
   #onRead(packet: RequestPacket, from: Peer): void {
     const key = keyOf(from);
     const running = this.#sessions.get(key);
-    if (
-      this.#opening.has(key) ||
-      (running?.verified === false && running.request.name === packet.name)
-    ) {
-      // The client repeats itself because our first packet is late; its time-out will repeat it.
+    if (this.#opening.has(key) || (running !== undefined && repeats(packet, running))) {
       this.#counters.inc('duplicateRequests');
       return;
     }
     // A ROM that uses one port for one file after the other, without a last ACK.
-    running?.stop('replaced', 'the client asked for another file');
+    running?.abandon('replaced', 'the client asked again from the same port');
     if (!this.#hasRoom()) {
       // Silence, not an ERROR: clients repeat their request, and somebody will have finished.
       this.#counters.inc('busy');
@@ -233,15 +233,24 @@ export class TftpServer {
   #start(request: TftpRequest, file: TftpFile, agreement: Agreement): void {
     const key = keyOf(request.client);
     const { source, release } = this.#sourceOf(file, agreement);
-    const port = this.#openPort(request.client, (bytes) => {
-      session.packet(bytes);
+    const port = this.#openPort(request.client, {
+      fromClient: (bytes) => {
+        session.packet(bytes);
+      },
+      fromStranger: (bytes, answer) => {
+        // RFC 1350 §4: tell the stranger, and go on. Never answer an ERROR with one.
+        this.#counters.inc('strayPackets');
+        if (bytes[1] === OPCODE.error) return;
+        answer(errorPacket(ERROR_CODE.unknownTransferId, 'Unknown transfer'));
+      },
+      roundTripMs: () => session.roundTripMs,
     });
     const session = new Session({
       request,
       agreement,
       source,
       sizeBytes: file.sizeBytes,
-      target: port.target(request.client),
+      target: port.target,
       segmentation: this.#segmentation,
       clock: this.#clock,
       counters: this.#counters,
@@ -250,7 +259,7 @@ export class TftpServer {
         this.#sessions.delete(key);
         release();
         file.close();
-        this.#closePort(port);
+        port.close();
       },
     });
     this.#sessions.set(key, session);
@@ -270,34 +279,12 @@ export class TftpServer {
   }
 
   /** A port of its own for the transfer (its TID), or the listening one. */
-  #openPort(client: Peer, onPacket: (bytes: Uint8Array) => void): UdpSocket {
-    const { singlePort } = this.#options;
-    if (singlePort === true && this.#socket !== undefined) return this.#socket;
+  #openPort(client: Peer, handlers: PortHandlers): Port {
+    if (this.#options.singlePort === true && this.#socket !== undefined) {
+      return { target: this.#socket.target(client), close() {} };
+    }
     const local = { ...this.#local(0), sendBufferBytes: SEND_BUFFER_BYTES };
-    const port: UdpSocket = UdpSocket.open(local, {
-      onMessage: (bytes, from) => {
-        if (from.port === client.port && from.address === client.address) {
-          onPacket(bytes);
-          return;
-        }
-        // RFC 1350 §4: tell the stranger, and go on. Never answer an ERROR with one.
-        this.#counters.inc('strayPackets');
-        if (bytes[1] === OPCODE.error) return;
-        port.send(
-          errorPacket(ERROR_CODE.unknownTransferId, 'Unknown transfer'),
-          from.port,
-          from.address,
-        );
-      },
-    });
-    return port;
-  }
-
-  #closePort(port: UdpSocket): void {
-    if (port === this.#socket || this.#options.singlePort === true) return;
-    const closed = port.close();
-    this.#closing.add(closed);
-    void closed.finally(() => this.#closing.delete(closed));
+    return this.#ports.open(local, client, handlers);
   }
 
   #cannotOpen(request: TftpRequest, e: unknown): void {
@@ -318,6 +305,16 @@ export class TftpServer {
 
 function keyOf(peer: Peer): string {
   return `${peer.address}|${peer.port}`;
+}
+
+/**
+ * Whether that request is the one that is being served already: the client repeated itself because
+ * our first packet was late, and the copy may arrive when data flows. A client that really starts
+ * again has been silent before.
+ */
+function repeats(packet: RequestPacket, running: Session): boolean {
+  if (running.request.name !== packet.name) return false;
+  return !running.verified || running.silentMs < RESTART_SILENCE_MS;
 }
 
 function errorPacket(code: number, message: string): Buffer {

@@ -58,6 +58,16 @@ export class Session {
     return this.#transfer.verified;
   }
 
+  /** The smoothed round trip, 0 before the first answer. */
+  get roundTripMs(): number {
+    return this.#transfer.roundTripMs;
+  }
+
+  /** Milliseconds since the client last moved it forward. */
+  get silentMs(): number {
+    return this.#parts.clock.monotonicMs() - this.#transfer.progressAtMs;
+  }
+
   /** Milliseconds since it began. */
   get ageMs(): number {
     return this.#parts.clock.monotonicMs() - this.#startedAtMs;
@@ -90,8 +100,12 @@ export class Session {
 
   /** Ends it from our side, telling the client. */
   stop(reason: TftpFailure, message: string): void {
-    if (this.#over) return;
-    this.#sendError(ERROR_CODE.undefined, 'Transfer ended by the server');
+    if (!this.#over) this.#sendError(ERROR_CODE.undefined, 'Transfer ended by the server');
+    this.abandon(reason, message);
+  }
+
+  /** Ends it without a word: the client has forgotten it. */
+  abandon(reason: TftpFailure, message: string): void {
     this.#end({ kind: 'failed', reason, message });
   }
 

@@ -1,0 +1,10 @@
+/** Our TFTP server alone, for bench/tftp.ts: `node bench/tftp-serve.ts ADDRESS FOLDER MTU`. */
+import { FolderFiles, TftpServer } from '#tftp/mod.ts';
+
+const [address = '127.0.0.1', folder = '.', mtu = '1500'] = process.argv.slice(2);
+const server = TftpServer.open({ address, mtu: Number(mtu), files: new FolderFiles([folder]) });
+process.stdout.write('serving\n');
+process.once('SIGTERM', () => {
+  process.stdout.write(`${JSON.stringify(server.counters())}\n`);
+  void server.close();
+});
