@@ -14,6 +14,7 @@ import {
   type FixedHost,
 } from '#boot/mod.ts';
 import { SchoolMemory } from '#dhcp/mod.ts';
+import { rememberedSchools } from './school-settings.ts';
 import { ImageLibrary } from '#images/mod.ts';
 import { findLoaders, loadersFor } from '#ipxe/mod.ts';
 import { MachineService, type Machine } from '#machines/mod.ts';
@@ -73,7 +74,7 @@ export function assemble(inputs: Inputs): ServerParts {
     log: inputs.events,
     machineOf: (mac) => machines.byMac(mac)?.name,
   });
-  const schools = new SchoolMemory();
+  const schools = new SchoolMemory(rememberedSchools(state.settings));
   const onLoader = (mac: string): void => {
     schools.fetched(mac);
   };

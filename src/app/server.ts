@@ -10,6 +10,7 @@ import { DataPlane } from './data-plane.ts';
 import { dhcpNetworkOf, matchNetworks, type BootNetwork, type Finding } from './networks.ts';
 import type { Paths } from './paths.ts';
 import { folderFindings, loaderFindings, otherServerFindings, refusal } from './preflight.ts';
+import { rememberSchools } from './school-settings.ts';
 import { assemble, type ServerParts } from './server-parts.ts';
 import { startTftp, type TftpService } from './tftp-service.ts';
 
@@ -127,6 +128,7 @@ async function build(
   });
   stops.push(() => {
     parts.timeline.close();
+    rememberSchools(state.settings, parts.schools.proven());
   });
   const plane = await startPlane(options, networks, parts, state);
   running.plane = plane;

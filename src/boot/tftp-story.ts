@@ -8,7 +8,7 @@ type Options = {
   readonly timeline: Timeline;
   readonly addresses: AddressBook;
   readonly log: Log;
-  /** A loader arrived: what this machine was offered works. */
+  /** A loader is on its way: what this machine was offered works. */
   readonly onLoader: (mac: string) => void;
 };
 
@@ -31,10 +31,14 @@ export class TftpStory implements TftpObserver {
     this.#options = options;
   }
 
+  started(request: TftpRequest): void {
+    const mac = this.#options.addresses.macOf(request.client.address);
+    if (mac !== undefined) this.#options.onLoader(mac);
+  }
+
   finished(request: TftpRequest, facts: TftpFinished): void {
     const mac = this.#options.addresses.macOf(request.client.address);
     if (mac === undefined) return;
-    this.#options.onLoader(mac);
     this.#options.timeline.reach(mac, 'loader', {
       file: request.name,
       by: 'tftp',
