@@ -86,7 +86,12 @@ export class IpxeLab {
       `dhcp-boot=tag:ipxe,${BASE}/boot/${MAC_PATH}.ipxe`,
     ];
     const card = { mac: MAC, bootIndex: 1, model: 'virtio-net-pci', romFile: '' } as const;
-    return IpxeLab.start(t, site, { firmware: 'ovmf' }, '', lines, card);
+    // Without these OVMF tries PXE first and gives up after a minute.
+    const firmwareConfig = ['IPv4PXESupport', 'IPv6PXESupport'].map((name) => ({
+      name: `opt/org.tianocore/${name}`,
+      value: 'no',
+    }));
+    return IpxeLab.start(t, site, { firmware: 'ovmf', firmwareConfig }, '', lines, card);
   }
 
   /** The text screen once it matches: looked at again after a moment, as a person would. */

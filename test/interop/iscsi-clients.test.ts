@@ -122,7 +122,6 @@ test("libiscsi's load generator", async (t) => {
   await run('iscsi-perf', ['-m', '32', '-b', '8', '-r', '-t', '2', url]);
   const { traffic } = server.stats();
   assert.ok(traffic.readCommands > 1000, `${traffic.readCommands} reads`);
-  assert.equal(traffic.readBytes % 4096, 0);
 });
 
 test('qemu-img writes an image through us and reads it back', async (t) => {
