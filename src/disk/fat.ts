@@ -5,7 +5,9 @@ import { Attribute, ENTRY_BYTES, encodeDirectoryEntry, shortName } from './fat-d
 import { type FatBits, type FatLayout, layoutFat } from './fat-layout.ts';
 import { SECTOR_BYTES, type SectorIo } from './sector-io.ts';
 
-/** A file to put on a new file system. Folders are made from the path; names are 8.3, upper case. */
+/**
+ * A file to put on a new file system. Folders are made from the path; names are 8.3, upper case.
+ */
 export type FatFile = { readonly path: string; readonly bytes: Uint8Array };
 
 /** How to format. All that DOS needs to agree with the partition table is asked for. */
@@ -21,7 +23,9 @@ export type FatOptions = {
   /** Time stamps of the label, files and folders (UTC; FAT has no zone). */
   readonly timeMs: number;
   readonly files?: readonly FatFile[];
-  /** True when every byte of the device reads as zero now: then only what is not zero is written. */
+  /**
+   * True when every byte of the device reads as zero now: then only what is not zero is written.
+   */
   readonly zeroed: boolean;
 };
 

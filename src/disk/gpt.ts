@@ -97,8 +97,8 @@ export function decodeGptHeader(sector: Uint8Array): GptHeader {
 }
 
 /**
- * Reads a disk's GPT: the first copy, or the last sector's when the first is damaged. Undefined when
- * neither is there; DecodeError when what is there cannot be used.
+ * Reads a disk's GPT: the first copy, or the last sector's when the first is damaged. Undefined
+ * when neither is there; DecodeError when what is there cannot be used.
  */
 export function readGpt(io: SectorIo): Gpt | undefined {
   const lastLba = Math.floor(io.sizeBytes / SECTOR_BYTES) - 1;

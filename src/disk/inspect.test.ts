@@ -25,13 +25,14 @@ const part = { type: 6, active: true, flag: 0x80 } as const;
 test('inspect: a table that makes 22 heads is told in plain words', () => {
   const size = { startLba: 2048, sectorCount: 4192256 };
   const io = withMbr(4194304, [{ ...part, ...size, start: chs(0, 32, 33), end: chs(261, 21, 16) }]);
-  formatFat(sliceIo(io, 2048 * 512, 4190000 * 512), {
+  const fat = {
     ...FAT,
     bits: 16,
     hiddenSectors: 2048,
     heads: 255,
     sectorsPerTrack: 63,
-  });
+  } as const;
+  formatFat(sliceIo(io, 2048 * 512, 4190000 * 512), fat);
   const report = inspectDisk(io);
   assert.equal(report.geometry.heads, 22);
   assert.deepEqual(codes(report), ['beyond-reach', 'bpb-geometry']);
@@ -62,13 +63,14 @@ test('inspect: hidden sectors, size and type that contradict the table', () => {
   const size = { startLba: 63, sectorCount: 200000 };
   const end = chs(203, 15, 63);
   const io = withMbr(204 * 1008, [{ ...part, ...size, type: 0x0b, start: chs(0, 1, 1), end }]);
-  formatFat(sliceIo(io, 63 * 512, 201000 * 512), {
+  const fat = {
     ...FAT,
     bits: 16,
     hiddenSectors: 0,
     heads: 16,
     sectorsPerTrack: 63,
-  });
+  } as const;
+  formatFat(sliceIo(io, 63 * 512, 201000 * 512), fat);
   assert.deepEqual(codes(inspectDisk(io)), ['bpb-hidden', 'bpb-size', 'type-mismatch']);
 });
 
@@ -103,14 +105,15 @@ test('inspect: GPT with an ESP and a UEFI loader; control characters in names ar
   const io = new MemorySectorIo(300000 * 512);
   const esp = { typeGuid: GPT_TYPE.esp, firstLba: 2048, lastLba: 200000, name: 'a\u001b[2Jb' };
   writeGpt(io, { partitions: [esp] });
-  formatFat(sliceIo(io, 2048 * 512, 197953 * 512), {
+  const fat = {
     ...FAT,
     bits: 32,
     hiddenSectors: 2048,
     heads: 255,
     sectorsPerTrack: 63,
     files: [{ path: 'EFI/BOOT/BOOTX64.EFI', bytes: Uint8Array.of(1) }],
-  });
+  } as const;
+  formatFat(sliceIo(io, 2048 * 512, 197953 * 512), fat);
   const report = inspectDisk(io);
   assert.deepEqual(report.uefiLoaders, ['\\EFI\\BOOT\\BOOTX64.EFI']);
   assert.equal(report.partitions[0]?.name, 'a\\x1b[2Jb');
@@ -151,23 +154,20 @@ test('inspect: every length from nothing to the first sectors gives a report', (
 /** Disks with every structure that the parsers follow, and where to damage them. */
 function victims(): { bytes: Uint8Array; places: [number, number][] }[] {
   const dos = new MemorySectorIo(planPreset('dos', 2 ** 20).sizeBytes);
-  writePreset(dos, planPreset('dos', 2 ** 20), {
-    label: 'X',
-    diskSignature: 1,
-    serial: 2,
-    timeMs: 0,
-  });
+  const identity = { label: 'X', diskSignature: 1, serial: 2, timeMs: 0 };
+  writePreset(dos, planPreset('dos', 2 ** 20), identity);
   const gpt = new MemorySectorIo(3000 * 512);
   const esp = { typeGuid: GPT_TYPE.esp, firstLba: 40, lastLba: 2900, name: 'esp' };
   writeGpt(gpt, { partitions: [esp] });
-  formatFat(sliceIo(gpt, 40 * 512, 2861 * 512), {
+  const fat = {
     ...FAT,
     bits: 12,
     hiddenSectors: 40,
     heads: 16,
     sectorsPerTrack: 63,
     files: [{ path: 'EFI/BOOT/BOOTX64.EFI', bytes: new Uint8Array(9000) }],
-  });
+  } as const;
+  formatFat(sliceIo(gpt, 40 * 512, 2861 * 512), fat);
   const logical = withMbr(3000, [
     { type: 5, startLba: 100, sectorCount: 2000, end: chs(1, 15, 63) },
   ]);

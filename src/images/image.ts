@@ -1,4 +1,6 @@
-/** How an image is kept: a raw file, a block device (disk, zvol, logical volume), or an ISO file. */
+/**
+ * How an image is kept: a raw file, a block device (disk, zvol, logical volume), or an ISO file.
+ */
 export const IMAGE_KINDS = ['raw', 'block', 'iso'] as const;
 export type ImageKind = (typeof IMAGE_KINDS)[number];
 

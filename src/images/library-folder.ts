@@ -71,7 +71,9 @@ export class LibraryFolder {
     return done;
   }
 
-  /** Opens a fresh partial file, locked as ours. Throws UserError conflict when one is being made. */
+  /**
+   * Opens a fresh partial file, locked as ours. Throws UserError conflict when one is being made.
+   */
   openPartial(name: string): number {
     this.clearPartial(name);
     // 0600: an image can hold passwords and keys.
@@ -94,7 +96,9 @@ export class LibraryFolder {
     return fd;
   }
 
-  /** Throws UserError `file-in-the-way` when the name's file is there, though no record knows it. */
+  /**
+   * Throws UserError `file-in-the-way` when the name's file is there, though no record knows it.
+   */
   checkFree(name: string, kind: ImageKind): void {
     const path = this.fileOf(name, kind);
     if (!existsSync(path)) return;

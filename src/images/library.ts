@@ -144,7 +144,9 @@ export class ImageLibrary {
     });
   }
 
-  /** Builds an image from a recipe. Rejects with UserError, EnvironmentError or the abort reason. */
+  /**
+   * Builds an image from a recipe. Rejects with UserError, EnvironmentError or the abort reason.
+   */
   async build(name: string, request: BuildRequest, work: ImageWork = {}): Promise<Image> {
     this.#checkNew(name);
     return this.#exclusively(name, async () => {
@@ -165,8 +167,8 @@ export class ImageLibrary {
   }
 
   /**
-   * Copies an image: by sharing blocks where the file system can, else data only (holes stay holes).
-   * The source must not be written meanwhile: UserError `image-in-use` says who does.
+   * Copies an image: by sharing blocks where the file system can, else data only (holes stay
+   * holes). The source must not be written meanwhile: UserError `image-in-use` says who does.
    */
   async clone(name: string, newName: string, work: ImageWork = {}): Promise<Image> {
     const source = this.get(name);

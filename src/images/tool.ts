@@ -24,9 +24,9 @@ const KEPT_LINES = 12;
 const GRACE_MS = 15_000;
 
 /**
- * Runs a program to its end. It dies with us: SIGTERM when the server is killed, and when the signal
- * aborts (then this rejects with the signal's reason). Throws EnvironmentError `tool-missing` or
- * `tool-failed` with its last lines.
+ * Runs a program to its end. It dies with us: SIGTERM when the server is killed, and when the
+ * signal aborts (then this rejects with the signal's reason). Throws EnvironmentError
+ * `tool-missing`, or `tool-failed` with its last lines.
  */
 export async function runTool(run: ToolRun): Promise<void> {
   run.signal?.throwIfAborted();

@@ -5,8 +5,8 @@ import { EnvironmentError } from '#base/mod.ts';
 export type BuildMode = 'root' | 'unshare';
 
 /**
- * Which of the two this process may use. Root of a user namespace is neither: it may not make device
- * nodes, and has no further users to give out. Throws EnvironmentError `nested-namespace`.
+ * Which of the two this process may use. Root of a user namespace is neither: it may not make
+ * device nodes, and has no further users to give out. Throws EnvironmentError `nested-namespace`.
  */
 export function buildMode(
   uid = process.getuid?.() ?? -1,

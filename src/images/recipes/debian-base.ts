@@ -121,8 +121,8 @@ function initramfsHooks(plan: DebianPlan): string[] {
     `echo COMPRESS=zstd > ${conf}/polyboot-compress`,
     `echo MODULES=${modulesPolicy} > ${conf}/polyboot-modules`,
     `printf '%s\\n' ${modules.join(' ')} > "$1"/etc/initramfs-tools/modules`,
-    // The device is not there to be probed; the type brings fsck.ext4, so that a root left dirty by a
-    // power cut is mended before it is used.
+    // The device is not there to be probed; the type brings fsck.ext4, so that a root left dirty by
+    // a power cut is mended before it is used.
     `echo FSTYPE=ext4 > ${conf}/polyboot-fstype`,
     'echo ISCSI_AUTO=true > "$1"/etc/iscsi/iscsi.initramfs; chmod 600 "$1"/etc/iscsi/iscsi.initramfs',
   ];

@@ -51,8 +51,8 @@ const BLOCK_SECTORS = 8;
 /**
  * Builds a Debian that boots from BIOS and UEFI, over iSCSI or from a local disk, into an empty
  * file: packages by mmdebstrap (kept for the next build), root by `mke2fs -d`, tables, ESP and GRUB
- * by us. No loop device, no mount of the image, root or not. Rejects with UserError `build-request`,
- * EnvironmentError, or the signal's reason.
+ * by us. No loop device, no mount of the image, root or not. Rejects with UserError
+ * `build-request`, EnvironmentError, or the signal's reason.
  */
 export async function buildDebian(
   request: BuildRequest,

@@ -25,15 +25,16 @@ const KERNEL_SECTOR_AT = 0x5c;
 const BOOT_DRIVE_AT = 0x64;
 /** Two bytes of a jump that distrusts DL; NOPs = trust it (a hard disk, not a floppy). */
 const DRIVE_CHECK_AT = 0x66;
-// core.img's first sector (diskboot.S) ends in a list of blocks: u64 sector, u16 count, u16 segment.
+// core.img's first sector (diskboot.S) ends in a list of blocks: u64 sector, u16 count, u16
+// segment.
 const BLOCK_LIST_AT = SECTOR_BYTES - 12;
 /** Where diskboot.S loads the rest: 0x8200. */
 const CORE_SEGMENT = 0x820;
 
 /**
- * Makes GRUB for BIOS and UEFI that finds the file system `label` and reads its /boot/grub/grub.cfg.
- * `coreLba` is the first sector of the BIOS boot partition of `coreSectors` sectors. grub-install is
- * not used: it wants a mounted disk. Throws EnvironmentError `tool-missing`, `tool-failed`.
+ * Makes GRUB for BIOS and UEFI that finds the file system `label` and reads its
+ * /boot/grub/grub.cfg. `coreLba` is the first sector of the BIOS boot partition of `coreSectors` sectors. grub-install
+ * is not used: it wants a mounted disk. Throws EnvironmentError `tool-missing`, `tool-failed`.
  */
 export async function makeGrub(
   label: string,
