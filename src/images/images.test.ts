@@ -99,6 +99,14 @@ test('tools: a missing one is named with its package', async () => {
   await assert.rejects(run, /is not installed[^]*apt-get install some-package/);
 });
 
+test('tools: a child that is left behind neither holds us up nor lives on', async () => {
+  const lines: string[] = [];
+  await runTool({ ...sh('sleep 1000 & echo $!'), line: (l) => lines.push(l) });
+  // Killed, it may be a zombie for a moment.
+  const state = execFileSync('sh', ['-c', `cat /proc/${lines[0]}/stat 2>/dev/null || echo gone`]);
+  assert.match(state.toString(), /^gone|\) [ZX] /);
+});
+
 test('tools: a cancel ends the tool and its children, and rejects with the reason', async () => {
   const abort = new AbortController();
   const lines: string[] = [];

@@ -61,7 +61,7 @@ function spawnAndWait(run: ToolRun, line: (line: string) => void): Promise<numbe
   const stop = (): void => {
     killGroup(child.pid, 'SIGTERM');
     setTimeout(() => {
-      if (child.exitCode === null) killGroup(child.pid, 'SIGKILL');
+      if (child.exitCode === null && child.signalCode === null) killGroup(child.pid, 'SIGKILL');
     }, GRACE_MS).unref();
   };
   run.signal?.addEventListener('abort', stop, { once: true });
@@ -73,6 +73,11 @@ function spawnAndWait(run: ToolRun, line: (line: string) => void): Promise<numbe
           why: messageOf(e),
         }),
       );
+    });
+    // What it has left running (a child that missed SIGTERM between fork and exec, an agent of gpg)
+    // would hold the pipes open, and must not outlive it.
+    child.on('exit', () => {
+      killGroup(child.pid, 'SIGKILL');
     });
     child.on('close', (code, signal) => {
       run.signal?.removeEventListener('abort', stop);
