@@ -23,7 +23,7 @@ function stored(memory: MemoryDevice): Buffer {
   return bytes;
 }
 
-test('atomic-log_torn: a log cut short or damaged anywhere leaves the old data, a whole one the new', async () => {
+test('atomic-log_torn: cut short or damaged anywhere it leaves the old data, whole the new', async () => {
   const whole = encodeAtomicWrite(8192, NEW);
   for (let length = 0; length <= whole.length; length += length < 64 ? 1 : 509) {
     const memory = disk();
@@ -43,7 +43,7 @@ test('atomic-log_torn: a log cut short or damaged anywhere leaves the old data, 
   assert.ok(stored(memory).equals(NEW));
 });
 
-test('atomic-log_stranger: the log of a larger disk is an error, and nothing is written', async () => {
+test('atomic-log_stranger: the log of a larger disk is an error; nothing is written', async () => {
   const memory = disk();
   const far = encodeAtomicWrite(64 * 1024, NEW);
   await assert.rejects(recoverAtomicWrite(far, memory), DecodeError);

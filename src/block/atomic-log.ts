@@ -143,8 +143,8 @@ export function encodeAtomicWrite(offsetBytes: number, data: Uint8Array): Buffer
 
 /**
  * Finishes the write that a log holds, if it holds a whole one: a torn log belongs to a write that
- * never began. Throws `DecodeError` for a whole one that does not fit the device, since then the log
- * is another image's.
+ * never began. Throws `DecodeError` for a whole one that does not fit the device, since then the
+ * log is another image's.
  */
 export async function recoverAtomicWrite(log: Buffer, device: BlockDevice): Promise<void> {
   if (log.length < HEADER_BYTES || log.toString('latin1', 0, 8) !== MAGIC) return;

@@ -11,6 +11,7 @@ import { PolybootError } from '#base/mod.ts';
  */
 export type BlockErrorKind = 'io' | 'no-space' | 'read-only' | 'failed' | 'gone';
 
+/** The only error that a `BlockDevice` answers with or throws. */
 export class BlockError extends PolybootError {
   readonly kind: BlockErrorKind;
   readonly offsetBytes: number;
@@ -48,7 +49,10 @@ export interface BlockDevice {
   /** True when `discard` gives space back. */
   readonly canDiscard: boolean;
 
-  /** Reads what is resident. False: would block, read nothing useful; call `read`. Throws BlockError. */
+  /**
+   * Reads what is resident. False: would block, read nothing useful; call `read`. Throws
+   * BlockError.
+   */
   tryRead(offsetBytes: number, into: Uint8Array, at: number, lengthBytes: number): boolean;
   read(
     offsetBytes: number,
@@ -58,7 +62,9 @@ export interface BlockDevice {
     done: BlockDone,
   ): void;
 
-  /** Writes to the page cache. False: would block, wrote nothing; call `write`. Throws BlockError. */
+  /**
+   * Writes to the page cache. False: would block, wrote nothing; call `write`. Throws BlockError.
+   */
   tryWrite(offsetBytes: number, from: Uint8Array, at: number, lengthBytes: number): boolean;
   write(
     offsetBytes: number,

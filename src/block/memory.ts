@@ -14,8 +14,8 @@ export type MemoryDeviceOptions = {
 };
 
 /**
- * A sparse disk in memory: the reference implementation of `BlockDevice` and the disk of most tests.
- * A chunk that was never written, or was discarded, is a hole and takes no memory.
+ * A sparse disk in memory: the reference implementation of `BlockDevice` and the disk of most
+ * tests. A chunk that was never written, or was discarded, is a hole and takes no memory.
  */
 export class MemoryDevice implements BlockDevice {
   readonly sizeBytes: number;

@@ -28,7 +28,7 @@ test('attention: each nexus gets each condition once, in order', () => {
   assert.equal(a.take(stranger), undefined);
 });
 
-test('attention: a reset takes the place of what was pending; a nexus that leaves takes its own', () => {
+test('attention: a reset replaces what was pending; a nexus that leaves takes its own', () => {
   let changes = 0;
   const a = new Attentions(() => {
     changes += 1;

@@ -11,7 +11,7 @@ export function u16(bytes: Uint8Array, at: number): number {
 }
 
 /** Three bytes. */
-export function u24(bytes: Uint8Array, at: number): number {
+function u24(bytes: Uint8Array, at: number): number {
   return (u8(bytes, at) << 16) | u16(bytes, at + 1);
 }
 

@@ -2,8 +2,8 @@ import type { BlockDevice } from '#block/mod.ts';
 
 /**
  * The seam between a transport (iSCSI) and a logical unit: one pooled `ScsiCommand` per command in
- * flight, filled by the transport, decided by `LogicalUnit.begin`, moved by the transport, closed by
- * `LogicalUnit.finish`. No allocation and no promise on the way of a cached READ or WRITE.
+ * flight, filled by the transport, decided by `LogicalUnit.begin`, moved by the transport, closed
+ * by `LogicalUnit.finish`. No allocation and no promise on the way of a cached READ or WRITE.
  *
  *   transport                        logical unit
  *   fill cdb, nexus, lengths   →     begin(command)   sets `phase`, direction and lengths
@@ -16,11 +16,16 @@ import type { BlockDevice } from '#block/mod.ts';
 export const Phase = {
   /** `status`, `sense` and `dataIn` are final. */
   DONE: 0,
-  /** Data goes device → initiator: `extentOffsetBytes`, `transferBytes`; GOOD unless `fail` is called. */
+  /**
+   * Data goes device → initiator: `extentOffsetBytes`, `transferBytes`; GOOD unless `fail` is
+   * called.
+   */
   READ: 1,
   /** Data goes initiator → device at `extentOffsetBytes`; then `finish`. */
   WRITE: 2,
-  /** Data goes initiator → `dataOut` (a parameter list, or VERIFY's compare data); then `finish`. */
+  /**
+   * Data goes initiator → `dataOut` (a parameter list, or VERIFY's compare data); then `finish`.
+   */
   GATHER: 3,
   /** No data out; `finish` runs the command (SYNCHRONIZE CACHE, WRITE SAME with NDOB …). */
   WAIT: 4,
@@ -50,6 +55,7 @@ export const CDB_BYTES_MAX = 32;
 /** Parameter lists are small; data for COMPARE AND WRITE and VERIFY is bounded by Block Limits. */
 export const GATHER_BYTES_MAX = 1024 * 1024;
 
+/** One command in flight; see the protocol above. Pooled by the transport. */
 export class ScsiCommand {
   /** The CDB, zero-padded to 32 bytes; the first `cdbBytes` are the initiator's. */
   readonly cdb: Uint8Array = new Uint8Array(CDB_BYTES_MAX);
@@ -98,7 +104,9 @@ export class ScsiCommand {
   }
 }
 
-/** What a transport needs of a SCSI target device. `LogicalUnitSet` in this folder implements it. */
+/**
+ * What a transport needs of a SCSI target device. `LogicalUnitSet` in this folder implements it.
+ */
 export interface ScsiTarget {
   /** Decodes and checks; sets `phase` and what goes with it. Never throws for bad input. */
   begin(command: ScsiCommand): void;
@@ -114,13 +122,20 @@ export interface ScsiTarget {
   abandon?(command: ScsiCommand): void;
   /** Turns a device error in a READ or WRITE phase into CHECK CONDITION; sets phase DONE. */
   fail(command: ScsiCommand, error: unknown): void;
-  /** The nexus came, was lost, or was reset: unit attentions and reservations follow (SAM-5 §6.3). */
+  /**
+   * The nexus came, was lost, or was reset: unit attentions and reservations follow (SAM-5 §6.3).
+   */
   nexusAdded(nexus: Nexus): void;
   nexusRemoved(nexus: Nexus): void;
-  /** Task management that reaches the unit (SAM-5 §7). The transport has aborted its tasks already. */
+  /**
+   * Task management that reaches the unit (SAM-5 §7). The transport has aborted its tasks already.
+   */
   logicalUnitReset(lun: number, by: Nexus): boolean;
   targetReset(by: Nexus): void;
-  /** ABORT/CLEAR TASK SET by `by` aborted tasks of `other`: it gets the unit attention of SAM-5 §7.4. */
+  /**
+   * ABORT/CLEAR TASK SET by `by` aborted tasks of `other`: it gets the unit attention of SAM-5
+   * §7.4.
+   */
   tasksCleared(lun: number, other: Nexus): void;
   hasLun(lun: number): boolean;
 }

@@ -1,3 +1,4 @@
+/** @table The SCSI commands. */
 import { getConfiguration } from './mmc/configuration.ts';
 import { readDiscInformation } from './mmc/disc-information.ts';
 import { getEventStatus } from './mmc/event-status.ts';

@@ -1,5 +1,11 @@
 import type { BlockDevice, BlockDone } from '#block/mod.ts';
 
+/**
+ * From here on a copy is worth a trip to the thread pool, and loops over many pieces must let the
+ * event loop turn: a second of WRITE SAME may not hold up everybody else.
+ */
+const TRY_BYTES_MAX = 256 * 1024;
+
 /** One call of a `BlockDevice` as a promise, for the commands that are not on the hot path. */
 function call(start: (done: BlockDone) => void): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -16,7 +22,7 @@ export async function readDevice(
   offsetBytes: number,
   into: Uint8Array,
 ): Promise<void> {
-  if (device.tryRead(offsetBytes, into, 0, into.length)) return;
+  if (into.length < TRY_BYTES_MAX && device.tryRead(offsetBytes, into, 0, into.length)) return;
   await call((done) => {
     device.read(offsetBytes, into, 0, into.length, done);
   });
@@ -28,7 +34,7 @@ export async function writeDevice(
   offsetBytes: number,
   from: Uint8Array,
 ): Promise<void> {
-  if (device.tryWrite(offsetBytes, from, 0, from.length)) return;
+  if (from.length < TRY_BYTES_MAX && device.tryWrite(offsetBytes, from, 0, from.length)) return;
   await call((done) => {
     device.write(offsetBytes, from, 0, from.length, done);
   });

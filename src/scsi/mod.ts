@@ -1,9 +1,7 @@
 export * from './command.ts';
-export { LUNS_MAX, REPORT_LUNS_LUN } from './lun.ts';
+export { REPORT_LUNS_LUN } from './lun.ts';
 export type { ReservationStore, UnitIdentity, UnitOptions } from './profile.ts';
 export type { PersistentState } from './reservation.ts';
-export { Sense, SenseKey, ScsiError, Status, encodeSense } from './sense.ts';
-export type { SenseCode, SenseDetails } from './sense.ts';
 export type { CommandRow } from './table.ts';
 export { LogicalUnitSet } from './unit-set.ts';
 export type { UnitSetOptions } from './unit-set.ts';

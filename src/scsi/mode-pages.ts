@@ -49,8 +49,8 @@ const INFORMATIONAL_EXCEPTIONS: Page = {
 };
 
 /**
- * MMC-3 §6.3.11 C/DVD capabilities: reads CD-R, CD-RW, DVD-ROM; a tray that locks and ejects; speeds
- * as of a 40x drive, which nobody heeds.
+ * MMC-3 §6.3.11 C/DVD capabilities: reads CD-R, CD-RW, DVD-ROM; a tray that locks and ejects;
+ * speeds as of a 40x drive, which nobody heeds.
  */
 const CD_CAPABILITIES: Page = {
   code: 0x2a,
@@ -90,8 +90,8 @@ export class ModePages {
   }
 
   /**
-   * The bytes of one page or of all, in ascending order; null when there is no such page. We have no
-   * subpages: FFh means "all of them" and shows page 00h of each.
+   * The bytes of one page or of all, in ascending order; null when there is no such page. We have
+   * no subpages: FFh means "all of them" and shows page 00h of each.
    */
   render(code: number, subpage: number, control: number): Buffer | null {
     if (subpage !== 0 && subpage !== 0xff) return null;

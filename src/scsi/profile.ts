@@ -12,7 +12,10 @@ export type UnitIdentity = {
   readonly revision: string;
   /** Unit serial number, printable ASCII, up to 36 characters; the same for ever. */
   readonly serial: string;
-  /** NAA designator as 16 or 32 hex digits; the first digit is the NAA format (3 = locally assigned). */
+  /**
+   * NAA designator as 16 or 32 hex digits; the first digit is the NAA format (3 = locally
+   * assigned).
+   */
   readonly naa: string;
 };
 
@@ -34,8 +37,8 @@ export type UnitOptions = {
   /** The medium can be ejected and loaded; always so for `cdrom`. */
   readonly removable?: boolean;
   /**
-   * What READ CAPACITY(16) calls a physical block; the logical block when left out. What the backend
-   * likes best is in VPD B0h in any case. 4096 makes guests align all they write ("512e").
+   * What READ CAPACITY(16) calls a physical block; the logical block when left out. What the
+   * backend likes best is in VPD B0h in any case. 4096 makes guests align all they write ("512e").
    */
   readonly physicalBlockBytes?: number;
   /** `writethrough`: every write is on stable media before GOOD. */

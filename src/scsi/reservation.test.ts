@@ -58,7 +58,7 @@ test('reservation_release: tells registrants of shared types, and only those', (
   }
 });
 
-test('reservation_unregister: the holder’s leaving releases; of All Registrants only the last one’s', () => {
+test('reservation_unregister: the holder releases by leaving; of all registrants the last one', () => {
   for (const type of TYPES) {
     const r = registered(2);
     r.reserve(at(NEXUSES, 0), at(KEYS, 0), type);

@@ -60,6 +60,7 @@ export const NO_KEY = '0000000000000000';
 /** 64 machines with 4 paths each; a registration is some 200 bytes. */
 export const REGISTRATIONS_MAX = 256;
 
+/** The reservations of one unit; every service action returns whom to tell. */
 export class Reservations {
   generation = 0;
   /** The session that holds RESERVE(6)/(10). */
@@ -228,7 +229,9 @@ export class Reservations {
     this.keepThroughPowerLoss = true;
   }
 
-  /** A victim key that means "the reservation itself": its holder's, or zero for All Registrants. */
+  /**
+   * A victim key that means "the reservation itself": its holder's, or zero for All Registrants.
+   */
   #takesOver(victimKey: string): boolean {
     if (this.#type === 0) return false;
     return victimKey === this.holderKey;

@@ -27,8 +27,9 @@ export type CommandBody = {
 };
 
 /**
- * One command. `cdb` is the CDB usage data of SPC-4 §6.35.3: byte 0 the operation code; then a 1 for
- * every bit that is looked at; in a service action's byte the action itself. Its length is the CDB's.
+ * One command. `cdb` is the CDB usage data of SPC-4 §6.35.3: byte 0 the operation code; then a 1
+ * for every bit that is looked at; in a service action's byte the action itself. Its length is the
+ * CDB's.
  */
 export type CommandRow = {
   readonly name: string;

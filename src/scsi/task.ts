@@ -33,7 +33,9 @@ export class Task {
   blocks = 0;
   /** What a handler carries from `begin` to `finish`. */
   carried: unknown = null;
-  /** Set by a `finish` whose work outlives the command: called when nobody waits for it any more. */
+  /**
+   * Set by a `finish` whose work outlives the command: called when nobody waits for it any more.
+   */
   abandoned: (() => void) | null = null;
 
   constructor(
@@ -95,8 +97,8 @@ export class Task {
   }
 
   /**
-   * `gather` for data whose length the CDB fixes: what the initiator means to send must be just that
-   * much, or its CDB is not what it thinks.
+   * `gather` for data whose length the CDB fixes: what the initiator means to send must be just
+   * that much, or its CDB is not what it thinks.
    */
   gatherExactly(lengthBytes: number, fieldByte: number): void {
     if (this.command.expectedOutBytes !== lengthBytes) throw ScsiError.invalidField(fieldByte);

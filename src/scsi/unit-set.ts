@@ -7,7 +7,9 @@ import type { SenseCode } from './sense.ts';
 import type { UnitHost } from './task.ts';
 import type { LogicalUnit } from './unit.ts';
 
-/** Initiator ports we remember to tell "the nexus was lost" from "power on": some 100 bytes each. */
+/**
+ * Initiator ports we remember to tell "the nexus was lost" from "power on": some 100 bytes each.
+ */
 const SEEN_PORTS_MAX = 1024;
 
 /** What a `LogicalUnitSet` is told at birth. */

@@ -35,9 +35,9 @@ const REQUEST_SENSE = 0x03;
 
 /**
  * One logical unit: a device, and the state that initiators see. Plain READ(10/16) and WRITE(10/16)
- * of a healthy unit take `beginFast`, which only loads bytes and compares; all else goes through the
- * command table in the order *attention → row → CDB bits → reservation → medium → write protection
- * → LBA range → handler*.
+ * of a healthy unit take `beginFast`, which only loads bytes and compares; all else goes through
+ * the command table in the order *attention → row → CDB bits → reservation → medium → write
+ * protection → LBA range → handler*.
  */
 export class LogicalUnit {
   readonly identity: UnitIdentity;

@@ -61,12 +61,23 @@ async function using(make: SubjectFactory, body: (device: BlockDevice) => Promis
   }
 }
 
+/** Declares one test of the suite. */
+type Check = (what: string, body: (device: BlockDevice) => Promise<void>) => void;
+
 /** What every `BlockDevice` that can be written must do. One call per implementation. */
 export function blockDeviceSuite(name: string, make: SubjectFactory): void {
-  const check = (what: string, body: (device: BlockDevice) => Promise<void>): void => {
+  const check: Check = (what, body) => {
     test(`${name}: ${what}`, () => using(make, body));
   };
+  shapeAndData(check);
+  anyPlace(check);
+  callbacks(check);
+  together(check);
+  space(check);
+  end(check);
+}
 
+function shapeAndData(check: Check): void {
   check('has whole blocks', async (d) => {
     assert.equal(d.sizeBytes % d.blockBytes, 0);
     assert.equal(d.physicalBlockBytes % d.blockBytes, 0);
@@ -79,7 +90,9 @@ export function blockDeviceSuite(name: string, make: SubjectFactory): void {
     const bytes = await readBytes(d, d.sizeBytes - d.blockBytes, d.blockBytes);
     assert.ok(bytes.every((b) => b === 0));
   });
+}
 
+function anyPlace(check: Check): void {
   check('reads back what was written, at any place and from any place', async (d) => {
     const reference = Buffer.alloc(4 * MIB);
     const blocks = reference.length / d.blockBytes;
@@ -121,7 +134,9 @@ export function blockDeviceSuite(name: string, make: SubjectFactory): void {
       { numRuns: 20, seed: 7 },
     );
   });
+}
 
+function callbacks(check: Check): void {
   check('answers a callback once, and never before the call returned', async (d) => {
     const block = Buffer.alloc(d.blockBytes, 1);
     const starts: ((done: BlockDone) => void)[] = [
@@ -145,7 +160,9 @@ export function blockDeviceSuite(name: string, make: SubjectFactory): void {
       assert.equal(answers, 1);
     }
   });
+}
 
+function together(check: Check): void {
   check('keeps many calls apart that are under way together', async (d) => {
     const pieces = Array.from({ length: 32 }, (_, i) => Buffer.alloc(64 * 1024, i + 1));
     await Promise.all(
@@ -179,7 +196,9 @@ export function blockDeviceSuite(name: string, make: SubjectFactory): void {
       ),
     );
   });
+}
 
+function space(check: Check): void {
   for (const way of ['discard', 'writeZeroes'] as const) {
     check(`${way} leaves zeros there, and nothing else changes`, async (d) => {
       const data = Buffer.alloc(MIB, 0x5a);
@@ -224,7 +243,9 @@ export function blockDeviceSuite(name: string, make: SubjectFactory): void {
       assert.equal(extent.state, d.canDiscard ? 'hole' : extent.state);
     },
   );
+}
 
+function end(check: Check): void {
   check('close is idempotent, and afterwards every call fails as gone', async (d) => {
     await asked((done) => {
       d.close(done);

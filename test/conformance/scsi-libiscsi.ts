@@ -208,7 +208,9 @@ export function report(outcomes: readonly Outcome[]): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** The command: `node test/conformance/scsi-libiscsi.ts [--test A.B]… [--profile P]… [--out FILE]`. */
+/**
+ * The command: `node test/conformance/scsi-libiscsi.ts [--test A.B]… [--profile P]… [--out FILE]`.
+ */
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {

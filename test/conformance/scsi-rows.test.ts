@@ -30,8 +30,9 @@ function list(key: string, actionKey: string, flags = 0): Buffer {
 const block = Buffer.alloc(512, 0xa5);
 const modeList6 = hex('00 00 00 00 08 12 04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00');
 const modeList10 = Buffer.concat([Buffer.alloc(8), modeList6.subarray(4)]);
-/** Two identification descriptors are not needed: one unit copies to itself. */
-const copyList = ((): Buffer => {
+const copyList = selfCopy();
+/** A parameter list that copies four blocks of the unit to LBA 8 of the same. */
+function selfCopy(): Buffer {
   const header = Buffer.alloc(16);
   header[0] = 7;
   header.writeUInt16BE(32, 2);
@@ -45,7 +46,7 @@ const copyList = ((): Buffer => {
   segment.writeUInt16BE(4, 10);
   segment.writeUInt32BE(8, 24);
   return Buffer.concat([header, device, segment]);
-})();
+}
 
 const EXAMPLES: Readonly<Record<string, Example>> = {
   'TEST UNIT READY': { cdb: '00 00 00 00 00 00' },

@@ -15,7 +15,9 @@ export type Fault = (
   lengthBytes: number,
 ) => BlockErrorKind | null;
 
-/** Makes chosen calls fail before they reach the device: bad sectors, a full disk, a lost backend. */
+/**
+ * Makes chosen calls fail before they reach the device: bad sectors, a full disk, a lost backend.
+ */
 export class ErrorDevice extends FilterDevice {
   /** Replaceable while in use, so a test can break and mend the disk. */
   fault: Fault;

@@ -11,8 +11,8 @@ import { settleWrite } from './read-write.ts';
 const COUNT_BYTE = 13;
 
 /**
- * COMPARE AND WRITE (SBC-3 §5.3): the first half of the data is compared, the second written, and no
- * other write to these blocks comes between (ADVERSARIES 31).
+ * COMPARE AND WRITE (SBC-3 §5.3): the first half of the data is compared, the second written, and
+ * no other write to these blocks comes between (ADVERSARIES 31).
  */
 export const compareAndWrite: CommandBody = {
   begin(task) {

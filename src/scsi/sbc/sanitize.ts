@@ -123,18 +123,10 @@ async function overwrite(
     for (let at = 0; at < size; at += piece.length) {
       await writeDevice(unit.writer, at, piece.subarray(0, Math.min(piece.length, size - at)));
       progress(unit, (pass + at / size) / passes);
-      await breath();
     }
     await unit.flush();
     if (invert) for (let i = 0; i < piece.length; i++) piece[i] = 0xff ^ (piece[i] ?? 0);
   }
-}
-
-/** Lets everything else that waits on this thread go first. */
-function breath(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
 
 /** EXIT FAILURE MODE (SBC-3 §5.27.2.5): a failure with AUSE may be left behind, others not. */

@@ -9,9 +9,9 @@ const START = 0x01;
 
 /**
  * START STOP UNIT (SBC-3 §5.25). Power conditions other than START_VALID ask for idle or standby:
- * from there the next access wakes a disk by itself, so nothing is to be seen of them here. Nor does
- * a stop leave the unit stopped: it flushes, which is what a guest that powers off wants, and the
- * next boot finds a disk that needs no button pressed.
+ * from there the next access wakes a disk by itself, so nothing is to be seen of them here. Nor
+ * does a stop leave the unit stopped: it flushes, which is what a guest that powers off wants, and
+ * the next boot finds a disk that needs no button pressed.
  */
 export const startStop: CommandBody = {
   begin(task) {

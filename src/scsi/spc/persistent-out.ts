@@ -19,7 +19,9 @@ type Parameters = {
   readonly keep: boolean;
 };
 
-/** PERSISTENT RESERVE OUT (SPC-4 §6.16): parse, act, keep what APTPL wants kept, tell the others. */
+/**
+ * PERSISTENT RESERVE OUT (SPC-4 §6.16): parse, act, keep what APTPL wants kept, tell the others.
+ */
 function serviceAction(
   act: (task: Task, parameters: Parameters) => readonly ReservationEvent[],
 ): CommandBody {

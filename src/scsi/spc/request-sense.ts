@@ -5,8 +5,8 @@ import type { CommandBody } from '../table.ts';
 const DESC = 0x01;
 
 /**
- * REQUEST SENSE (SPC-4 §6.39): a pending unit attention, which this clears; else what stands against
- * using the medium; else nothing. Always GOOD.
+ * REQUEST SENSE (SPC-4 §6.39): a pending unit attention, which this clears; else what stands
+ * against using the medium; else nothing. Always GOOD.
  */
 export const requestSense: CommandBody = {
   begin(task) {
