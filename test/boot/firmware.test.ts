@@ -45,7 +45,7 @@ scenario(
     const code = await readFile(await assemble(rig.folder, 'write.asm'));
     await makeDisk(disk, 16 * 1024 * 1024, { code });
     await rig.server.addMachine({ name, mac, drives: [disk] });
-    const machine = await rig.boot({ name, mac, stage: 'bios-vendor', memoryMib: 64 });
+    const machine = await rig.boot({ name, mac, stage: 'bios-vendor' });
     await machine.serial.waitFor(/WROTE 80\n/, GUEST_LIMIT_MS);
     await rig.server.waitStage(mac, 'loader', 5_000);
   },

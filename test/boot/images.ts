@@ -24,11 +24,8 @@ export async function uefiDisk(folder: string): Promise<string> {
   const disk = join(folder, 'uefi.img');
   const words = join(folder, 'uefi.cfg');
   const loader = join(folder, 'bootx64.efi');
-  await writeFile(
-    words,
-    `serial --unit=0 --speed=115200\nterminal_output serial console\necho ${UEFI_DISK_SAYS}\nsleep 600\n`,
-  );
-  const modules = ['normal', 'serial', 'terminal', 'echo', 'sleep'];
+  await writeFile(words, `echo ${UEFI_DISK_SAYS}\nsleep 600\n`);
+  const modules = ['normal', 'echo', 'sleep'];
   const target = ['-O', 'x86_64-efi', '-o', loader, '-p', '/', '-c', words];
   await run('grub-mkimage', [...target, ...modules]);
   await run('truncate', ['-s', '40M', disk]);
@@ -85,17 +82,17 @@ export async function kernelOf(
   return { kernel, initrd, uuid: await root.uuid() };
 }
 
-/** What the ISO prints on the serial line when it was started. */
+/** What the ISO shows on the screen when it was started. */
 export const ISO_SAYS = 'ISO BOOT READY';
 
-/** A small bootable ISO: isolinux, which prints a line and waits. */
+/** A small bootable ISO: isolinux, which says its word and waits. */
 export async function helloIso(folder: string): Promise<string> {
   const tree = join(folder, 'iso');
   const iso = join(folder, 'hello.iso');
   await mkdir(join(tree, 'isolinux'), { recursive: true });
   await copyFile('/usr/lib/ISOLINUX/isolinux.bin', join(tree, 'isolinux/isolinux.bin'));
   await copyFile('/usr/lib/syslinux/modules/bios/ldlinux.c32', join(tree, 'isolinux/ldlinux.c32'));
-  const words = `SERIAL 0 115200\nSAY ${ISO_SAYS}\nPROMPT 1\nTIMEOUT 0\nDEFAULT none\n`;
+  const words = `SAY ${ISO_SAYS}\nPROMPT 1\nTIMEOUT 0\nDEFAULT none\n`;
   await writeFile(join(tree, 'isolinux/isolinux.cfg'), words);
   const made = ['-as', 'mkisofs', '-quiet', '-o', iso];
   const boot = ['-b', 'isolinux/isolinux.bin', '-c', 'isolinux/boot.cat', '-no-emul-boot'];

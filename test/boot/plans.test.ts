@@ -28,7 +28,7 @@ scenario(
     const file = await helloIso(rig.folder);
     await rig.server.addMachine({ name, mac, plan: { kind: 'iso', file } });
     const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 128 });
-    await machine.serial.waitFor(new RegExp(ISO_SAYS), GUEST_LIMIT_MS);
+    await waitForScreen(machine, new RegExp(ISO_SAYS), GUEST_LIMIT_MS);
   },
 );
 
@@ -48,8 +48,8 @@ scenario(
     await machine.serial.waitFor(/WROTE 81\n/, GUEST_LIMIT_MS);
     await machine.serial.waitFor(/NO DRIVE 82\n/, GUEST_LIMIT_MS);
     for (const [n, file] of drives.entries()) {
-      const sector = (await readFile(file)).subarray(9 * 512, 9 * 512 + 16);
-      assert.equal(sector.toString('latin1'), `DRIVE ${0x80 + n === 0x80 ? '80' : '81'} WROTE IT`);
+      const sector = (await readFile(file)).subarray(9 * 512, 9 * 512 + 17);
+      assert.equal(sector.toString('latin1'), `DRIVE 8${n} WROTE IT`);
     }
   },
 );

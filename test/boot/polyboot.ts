@@ -57,7 +57,7 @@ networks:
     if (machine.chap !== undefined) {
       const secretFile = join(this.#folder, `${machine.name}.secret`);
       await writeFile(secretFile, `${machine.chap.secret}\n`, { mode: 0o600 });
-      args.push('--chap', machine.chap.user, '--chap-secret-file', secretFile);
+      args.push('--chap-user', machine.chap.user, '--chap-secret-file', secretFile);
     }
     await this.cli(...args);
   }
@@ -67,11 +67,13 @@ networks:
   }
 
   async waitStage(mac: string, stage: string, limitMs: number): Promise<void> {
-    const watch = this.#lab.start(process.execPath, [MAIN, 'watch', '--json', '--since', '0'], {
+    const watch = this.#lab.start(process.execPath, [MAIN, 'watch', '--json', '--after', '0'], {
       env: this.#environment(),
     });
     try {
-      await watch.waitFor(new RegExp(`"mac":"${mac}".*"stage":"${stage}"`), limitMs);
+      // One event per line; the order of its fields says nothing.
+      const event = `^(?=.*"mac":"${mac}")(?=.*"stage":"${stage}").*$`;
+      await watch.waitFor(new RegExp(event, 'm'), limitMs);
     } finally {
       await watch.stop();
     }
@@ -79,10 +81,10 @@ networks:
 
   async predictGeometry(image: string): Promise<readonly number[] | undefined> {
     const report = (await this.cli('image', 'inspect', imageName(image))) as {
-      geometry?: { cylinders: number; heads: number; sectors: number };
+      geometry?: { cylinders: number; heads: number; sectorsPerTrack: number };
     };
     const g = report.geometry;
-    return g === undefined ? undefined : [g.cylinders, g.heads, g.sectors];
+    return g === undefined ? undefined : [g.cylinders, g.heads, g.sectorsPerTrack];
   }
 
   async crash(): Promise<void> {
@@ -109,7 +111,7 @@ networks:
 
   async #addImage(file: string): Promise<string> {
     const name = imageName(file);
-    await this.cli('image', 'add', name, file);
+    await this.cli('image', 'add', file, '--name', name);
     return name;
   }
 
@@ -126,7 +128,7 @@ networks:
 async function up(lab: Lab, folder: string): Promise<Running> {
   const config = join(folder, 'polyboot.yaml');
   const started = lab.start(process.execPath, [MAIN, 'up', '--config', config]);
-  await started.waitFor(/ready/, START_LIMIT_MS);
+  await started.waitFor(/^ready/m, START_LIMIT_MS);
   return started;
 }
 

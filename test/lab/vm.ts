@@ -54,6 +54,8 @@ const VENDOR_SCRIPT = `#!ipxe
 set user-class vendorpxe
 dhcp net0 || reboot
 clear user-class
+isset \${proxydhcp/filename} && chain tftp://\${proxydhcp/next-server}/\${proxydhcp/filename} ||
+isset \${pxebs/filename} && chain tftp://\${pxebs/next-server}/\${pxebs/filename} ||
 chain tftp://\${next-server}/\${filename} || reboot
 `;
 
