@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { need } from '../lab/need.ts';
+import { Lab } from '../lab/netns.ts';
+import { run, Running, type Finished } from '../lab/process.ts';
+
+const MAIN = join(import.meta.dirname, '../../src/main.ts');
+const NEEDS = {
+  root: true,
+  tools: ['ip', 'ss', 'dnsmasq'],
+  files: ['/usr/lib/ipxe/undionly.kpxe'],
+};
+/** The contract: SIGTERM ends cleanly in under two seconds with all data flushed. */
+const STOP_LIMIT_MS = 2_000;
+
+/** A private network and a folder for one server's configuration and state. */
+type Bench = { readonly lab: Lab; readonly folder: string };
+
+function bench(name: string, body: (bench: Bench) => Promise<void>): void {
+  test(name, async (t: TestContext) => {
+    if (!need(t, NEEDS)) return;
+    const folder = await mkdtemp(join(tmpdir(), 'polyboot-up-'));
+    const lab = await Lab.create();
+    try {
+      await body({ lab, folder });
+    } finally {
+      await lab.close();
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+async function configure({ folder }: Bench, networks: string, more = ''): Promise<string> {
+  const file = join(folder, 'polyboot.yaml');
+  const text = `state: ${folder}/state\nadmin: { socket: ${folder}/admin.sock }\n${more}networks:\n${networks}`;
+  await writeFile(file, text);
+  return file;
+}
+
+const SERVER = '  - { interface: br0, dhcp: server, pool: 10.77.0.100-200 }\n';
+const PROXY = '  - { interface: br0 }\n';
+
+function up({ lab }: Bench, config: string): Running {
+  return lab.start(process.execPath, [MAIN, 'up', '--config', config]);
+}
+
+/** Expects it not to start: exit code 1, and nothing left listening. */
+async function refused(b: Bench, config: string): Promise<Finished> {
+  const result = await up(b, config).finished(20_000);
+  assert.equal(result.code, 1, result.stderr);
+  assert.equal(await listeners(b), '', 'nothing is half started');
+  return result;
+}
+
+async function listeners({ lab }: Bench): Promise<string> {
+  const text = await lab.run('ss', ['-Hlntu']);
+  // The kernel's own raw sockets do not show here; anything that does is ours.
+  return text.trim();
+}
+
+bench('up: serves, answers commands, and ends cleanly on SIGTERM', async (b) => {
+  const config = await configure(b, SERVER);
+  const server = up(b, config);
+  await server.waitFor(/^ready/m);
+  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
+  const cli = (...args: string[]): Promise<string> =>
+    run(process.execPath, [MAIN, ...args], { env });
+  await cli('image', 'create', 'dos', '--preset', 'dos', '--size', '504M');
+  await cli('machine', 'add', 'p4', '--mac', '52:54:00:00:00:04', '--drive', 'dos');
+  const status = JSON.parse(await cli('status', '--json')) as { machines: number; images: number };
+  assert.deepEqual([status.machines, status.images], [1, 1]);
+  const other = new Running(
+    process.execPath,
+    [MAIN, 'machine', 'add', 'p5', '--mac', '52:54:00:00:00:05', '--drive', 'dos'],
+    { env },
+  );
+  const refusal = await other.finished();
+  assert.equal(refusal.code, 1);
+  assert.match(refusal.stderr, /p4/, 'the refusal names who holds the disk');
+  const startMs = performance.now();
+  const ended = await server.stop();
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.ok(performance.now() - startMs < STOP_LIMIT_MS, 'stopped in time');
+  assert.equal(await listeners(b), '');
+  await assert.rejects(stat(join(b.folder, 'admin.sock')), { code: 'ENOENT' });
+});
+
+bench('up: what was set is there after kill -9', async (b) => {
+  const config = await configure(b, SERVER);
+  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
+  const first = up(b, config);
+  await first.waitFor(/^ready/m);
+  await run(process.execPath, [MAIN, 'machine', 'add', 'p4', '--mac', '52:54:00:00:00:04'], {
+    env,
+  });
+  await first.stop('SIGKILL');
+  const second = up(b, config);
+  await second.waitFor(/^ready/m);
+  const list = await run(process.execPath, [MAIN, 'machine', 'list', '--json'], { env });
+  assert.match(list, /"p4"/);
+});
+
+bench('up: every fault of a configuration at once, with its line', async (b) => {
+  const config = await configure(b, '  - { interface: br0, dhcp: sever }\n', 'http: { port: 0 }\n');
+  const { stderr } = await refused(b, config);
+  assert.match(stderr, /polyboot\.yaml:3: http\.port/);
+  assert.match(stderr, /polyboot\.yaml:5: networks\[0\]\.dhcp/);
+});
+
+bench('up: no such interface, and a loader folder without loaders', async (b) => {
+  const config = await configure(b, '  - { interface: eth9 }\n', 'loaders: [/proc/self/task]\n');
+  const { stderr } = await refused(b, config);
+  assert.match(stderr, /no network interface eth9/);
+  assert.match(stderr, /br0/, 'names those that are there');
+  assert.match(stderr, /apt-get install ipxe/);
+});
+
+bench('up: a port that is taken', async (b) => {
+  const config = await configure(b, PROXY);
+  const squatter = b.lab.start('socat', ['TCP-LISTEN:3260,fork', 'SYSTEM:cat']);
+  while (!(await listeners(b)).includes(':3260')) assert.ok(squatter.running);
+  const result = await up(b, config).finished(20_000);
+  assert.equal(result.code, 1);
+  assert.match(result.stderr, /3260/);
+  await squatter.stop();
+  assert.equal(await listeners(b), '');
+});
+
+bench('up: refuses to be a second DHCP server, and is a proxy beside the first', async (b) => {
+  const house = await b.lab.addHost({ address: '10.77.0.2/24' });
+  const dnsmasq = house.start('dnsmasq', [
+    '-d',
+    '--conf-file=/dev/null',
+    '--port=0',
+    '--interface=eth0',
+    '--dhcp-range=10.77.0.50,10.77.0.60',
+  ]);
+  await dnsmasq.waitFor(/DHCP, IP range/);
+  const { stderr } = await refused(b, await configure(b, SERVER));
+  assert.match(stderr, /10\.77\.0\.2/, 'names the other server');
+  assert.match(stderr, /dhcp: proxy/, 'and the way out');
+  const proxy = up(b, await configure(b, PROXY));
+  await proxy.waitFor(/^ready/m);
+  const ended = await proxy.stop();
+  assert.equal(ended.code, 0);
+});
+
+bench('up: a second server on the same state is refused with the first one’s pid', async (b) => {
+  const config = await configure(b, PROXY);
+  const first = up(b, config);
+  await first.waitFor(/^ready/m);
+  const result = await up(b, config).finished(20_000);
+  assert.equal(result.code, 1);
+  assert.match(result.stderr, /another polyboot|in use|already/i);
+});
+
+bench('doctor: sees the networks, the loaders and who answers DHCP', async (b) => {
+  const config = await configure(b, PROXY);
+  const result = await b.lab
+    .start(process.execPath, [MAIN, 'doctor', '--config', config, '--json'])
+    .finished();
+  assert.equal(result.code, 0, result.stderr + result.stdout);
+  const findings = JSON.parse(result.stdout) as { level: string; what: string }[];
+  const all = findings.map((f) => f.what).join('\n');
+  assert.match(all, /br0: proxyDHCP at 10\.77\.0\.1/);
+  assert.match(all, /nobody gives addresses on br0/);
+  assert.match(all, /undionly\.kpxe/);
+});
