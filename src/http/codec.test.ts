@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import * as fc from 'fast-check';
 import { DecodeError } from '#base/mod.ts';
+import { generator } from '../../test/interop/http-kit.ts';
 import { decideCondition, formatHttpDate, parseHttpDate, rangeStillValid } from './condition.ts';
 import { LIMITS } from './limits.ts';
 import { decideRange } from './range.ts';
@@ -335,15 +336,4 @@ function assertSafePath(path: string): void {
   assert.ok(!path.split('/').includes('..'), path);
   assert.ok(!/[\x00-\x1f\\]/.test(path), JSON.stringify(path));
   assert.ok(!path.includes('//'), path);
-}
-
-/** A small seeded generator (xorshift32). */
-function generator(seed: number): () => number {
-  let x = seed;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return x >>> 0;
-  };
 }

@@ -4,10 +4,10 @@ import { constants } from 'node:os';
 import type { Socket } from 'node:net';
 
 /**
- * Two system calls on a socket that libuv owns, for answers larger than a page or four: send(2) with
- * MSG_MORE for the head and sendfile(2) for the body, which then leave in the same segments and
- * without a copy. 1.4 times the requests per second of a write from memory, 2.2 times those of a
- * read and a write (64 KiB ranges, bench/http.ts).
+ * Two system calls on a socket that libuv owns, for answers larger than a page or four: send(2)
+ * with MSG_MORE for the head and sendfile(2) for the body, which then leave in the same segments
+ * and without a copy. 1.4 times the requests per second of a write from memory, 2.2 times those of
+ * a read and a write (64 KiB ranges, bench/http.ts).
  *
  * Only while libuv has nothing of its own to write; and what the socket does not take is left to
  * the ordinary way, which waits for room.

@@ -168,3 +168,14 @@ export class Client {
     }
   }
 }
+
+/** A small seeded generator (xorshift32). */
+export function generator(seed: number): () => number {
+  let x = seed;
+  return () => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return x >>> 0;
+  };
+}

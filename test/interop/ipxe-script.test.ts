@@ -28,7 +28,8 @@ const MACHINE: MachineScript = {
 
 /** A boot sector that says a word on COM1 (and stops), and is no disk image otherwise. */
 function sayingSector(word: string): Buffer {
-  // cld; xor ax,ax; mov ds,ax; mov si,0x7c00+N; next: lodsb; test al,al; jz $; mov dx,0x3f8; out dx,al; jmp next
+  // cld; xor ax,ax; mov ds,ax; mov si,text; next: lodsb; test al,al; jz $;
+  // mov dx,0x3f8; out dx,al; jmp next
   const code = [0xfc, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x15, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0xfe];
   const send = [0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5, 0x90, 0x90];
   const sector = Buffer.alloc(512);
