@@ -11,7 +11,7 @@ import type { Paths } from './paths.ts';
 /** Below this the library cannot take a small Linux image. */
 const FREE_BYTES_LOW = 2 * 1024 ** 3;
 
-/** Asks each network who else answers DHCP there (about two seconds, all networks at once). */
+/** Asks each network who else answers DHCP there (up to 3.5 seconds, all networks at once). */
 export async function otherServerFindings(networks: readonly BootNetwork[]): Promise<Finding[]> {
   const asked = networks.filter((n) => n.config.dhcp !== 'off' && n.interface.up);
   const found = await Promise.all(asked.map(askOne));
@@ -22,7 +22,7 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
   const { config } = network;
   let servers: FoundServer[];
   try {
-    servers = await probeServers(config.interface);
+    servers = await probeServers(config.interface, { enough: (found) => !found.proxy });
   } catch (e) {
     return [
       {

@@ -33,9 +33,10 @@ export type FoundServer = {
 };
 
 /**
- * Servers answer within milliseconds; those that ping first (dnsmasq, ISC) need more than a second.
+ * Servers answer within milliseconds; ISC pings the address first (1 s), dnsmasq too (3 s, its
+ * PING_WAIT), and either may be busy.
  */
-const PROBE_MS = 2000;
+const PROBE_MS = 3500;
 /** Asked again in between: the first DISCOVER of a fresh port is often lost. */
 const REPEAT_MS = 700;
 
@@ -74,7 +75,7 @@ export function readProbeOffer(bytes: Uint8Array, xid: number): FoundServer | un
 }
 
 /**
- * Asks on an interface who serves DHCP there, and returns all that answered within two seconds.
+ * Asks on an interface who serves DHCP there, and returns all that answered within 3.5 seconds.
  * Takes no lease: nothing is requested, and the offer lapses. `enough` ends the wait early. Throws
  * EnvironmentError when port 68 or the interface cannot be used.
  */

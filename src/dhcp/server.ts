@@ -85,7 +85,7 @@ export class DhcpService {
 
   /**
    * Starts on all networks or on none. Before it serves addresses anywhere it asks whether somebody
-   * else does (up to two seconds). Throws UserError for a configuration that cannot work and for a
+   * else does (up to 3.5 seconds). Throws UserError for a configuration that cannot work and for a
    * network that has a server, EnvironmentError for ports, rights and the journal.
    */
   static async start(options: DhcpServiceOptions): Promise<DhcpService> {
