@@ -21,8 +21,10 @@ const BACKLOG = 1024;
 
 /**
  * The boot listener: HTTP/1.1 for firmware, iPXE and booted guests. Our own server over `node:net`
- * and not `node:http`, for two reasons that were measured or needed: its answers cost a third of
- * the CPU (ARCHITECTURE.md), and what it accepts is ours to bound (see LIMITS and decodeHead).
+ * and not `node:http`: what it accepts is ours to bound and to test by a clock (LIMITS, decodeHead,
+ * RequestReader), and a body goes from the page cache to the socket by sendfile. Measured: CPU per
+ * 64 KiB range 28 µs against 38 of a bare node:http that writes from memory, per 30 MB file 4.5 ms
+ * against 7.5; a 2 KiB answer costs the same, about 20 µs.
  */
 export class HttpServer {
   readonly #options: HttpServerOptions;
