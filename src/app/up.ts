@@ -39,8 +39,10 @@ export async function up(options: Options): Promise<number> {
   let admin: AdminServer | undefined;
   try {
     admin = await startAdmin(server, loaded.config, paths.socket);
+    // Listening before the word "ready" is out: who reads it may send the signal at once.
+    const end = ended(ending.signal);
     terminal.out(banner(server, admin, loaded.file, terminal));
-    await ended(ending.signal);
+    await end;
   } finally {
     await admin?.close();
     await server.stop();
