@@ -69,5 +69,7 @@ export const PING_AFTER_MS = 15_000;
 export const PING_TIMEOUT_MS = 15_000;
 /** How long a logout that we asked for may take before the connection is cut (stop: < 2 s). */
 export const LOGOUT_GRACE_MS = 1_000;
+/** How long a connection that we closed may stay half closed, or with output that nobody takes. */
+export const LINGER_MS = 5_000;
 /** The beat at which deadlines are looked at. */
 export const SWEEP_MS = 1_000;

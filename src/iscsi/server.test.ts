@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { EnvironmentError, UserError } from '#base/mod.ts';
-import { HALF_OPEN_PER_ADDRESS_MAX, LOGIN_DEADLINE_MS } from './limits.ts';
+import { HALF_OPEN_PER_ADDRESS_MAX, LINGER_MS, LOGIN_DEADLINE_MS } from './limits.ts';
 import { AsyncEvent, Opcode, decodeAsyncMessage, decodeLoginResponse } from './pdu/mod.ts';
 import {
   NO_DIGESTS,
@@ -127,6 +127,25 @@ test('ADVERSARIES 22: a flood of half-open logins from one address leaves room f
   const stopped = bench.server.close();
   bench.clock.advance(1000);
   await stopped;
+});
+
+test('a peer that was refused and does not hang up is cut off', async () => {
+  const bench = testServer({ config: { access: [] } });
+  const [portal] = await bench.server.listen([LOOPBACK]);
+  const socket = connect({ host: '127.0.0.1', port: portal?.port ?? 0, allowHalfOpen: true });
+  await once(socket, 'connect');
+  socket.write(loginBytes());
+  const [data] = (await once(socket, 'data')) as [Buffer];
+  assert.equal(decodeLoginResponse(parsePdu(data, NO_DIGESTS)).status, 0x0202);
+  await once(socket, 'end');
+  const cut = once(socket, 'error');
+  bench.clock.advance(LINGER_MS);
+  // Only a reset tells a writer that nobody is there.
+  const more = setInterval(() => socket.write('x'), 1);
+  const [error] = (await cut) as [NodeJS.ErrnoException];
+  clearInterval(more);
+  assert.match(error.code ?? '', /EPIPE|ECONNRESET/);
+  await bench.server.close();
 });
 
 test('a portal that cannot be had: says why, and none stays open', async () => {

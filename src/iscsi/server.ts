@@ -25,7 +25,7 @@ import { formatPortal, normalizeIscsiName } from './names.ts';
 import type { Transport } from './output.ts';
 import type { ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
 import type { Session } from './session.ts';
-import { SocketTransport } from './socket-transport.ts';
+import { SocketTransport, plainAddress } from './socket-transport.ts';
 import { Target, fenceAll } from './target.ts';
 
 /** What a `TargetServer` can be given; everything has a default. */
@@ -259,13 +259,13 @@ export class TargetServer implements ConnectionHost {
 
   #accept(socket: Socket): void {
     this.counters.inc('connections');
-    const address = socket.remoteAddress ?? '';
+    const address = plainAddress(socket.remoteAddress);
     if (!this.#hasRoom(address)) {
       this.counters.inc('connections-refused');
       socket.destroy();
       return;
     }
-    const transport = new SocketTransport(socket, this.#buffer, this.#view);
+    const transport = new SocketTransport(socket, this.#buffer, this.#view, this.clock);
     transport.start(this.connect(transport, transport));
   }
 
@@ -284,7 +284,7 @@ export class TargetServer implements ConnectionHost {
     if (this.#closing !== null || this.#open.size >= CONNECTIONS_MAX) return false;
     if (this.#halfOpen.size >= HALF_OPEN_MAX) return false;
     let same = 0;
-    for (const c of this.#halfOpen) if (address.endsWith(c.peer.address)) same += 1;
+    for (const c of this.#halfOpen) if (c.peer.address === address) same += 1;
     return same < HALF_OPEN_PER_ADDRESS_MAX;
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ScsiCommand } from '#scsi/mod.ts';
 import { LOGIN_DEADLINE_MS, PING_AFTER_MS, PING_TIMEOUT_MS } from './limits.ts';
 import { decodeLoginResponse, encodeLoginRequest, framePdu, NO_DIGESTS } from './pdu/mod.ts';
 import { LogoutReason, NO_BYTES, Opcode, TaskFunction, TaskResponse } from './pdu/mod.ts';
@@ -345,6 +346,45 @@ test('an export is removed: sessions end, and it is gone when nothing can reach 
   await removal;
   const again = new TestInitiator(bench.server);
   assert.equal((await again.login()).status, LoginStatus.NOT_FOUND);
+});
+
+test('the commands of a nexus are ended for PREEMPT AND ABORT, and only those', async () => {
+  const { bench, device } = gated();
+  const a = await ready(bench);
+  const b = await ready(bench, { initiator: 'iqn.2026-11.test:b' });
+  write(a, 0, 1);
+  const kept = write(b, 1, 2);
+  const nexus = { initiatorPort: '', initiatorName: '', targetPort: 1 };
+  let strangerQuiet = false;
+  bench.server.abortTasksOf(nexus, 0, () => {
+    strangerQuiet = true;
+  });
+  assert.ok(strangerQuiet);
+  assert.equal(bench.server.stats().counters['tasks-aborted'], 0);
+  const [loser] = [...bench.server.target(TEST_TARGET)!.sessions];
+  bench.server.abortTasksOf(loser!.nexus, 0);
+  await device.release();
+  assert.equal((await b.result(kept)).status, 0);
+  assert.deepEqual([a.received.length, a.closed], [0, false]);
+});
+
+test('a unit is told when the command that it works on is aborted', async () => {
+  const { bench, device } = gated();
+  const i = await ready(bench);
+  const abandoned: number[] = [];
+  Object.assign(bench.units, {
+    abandon: (command: ScsiCommand) => abandoned.push(command.cdb[0]!),
+  });
+  const flush = i.commandPdu([0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  i.send(encodeScsiCommand(flush));
+  manage(i, TaskFunction.ABORT_TASK, { tag: flush.initiatorTaskTag });
+  assert.deepEqual([abandoned, i.received.length], [[0x35], 0]);
+  await device.release();
+  assert.equal(await managed(i), TaskResponse.FUNCTION_COMPLETE);
+  write(i, 0, 1);
+  manage(i, TaskFunction.ABORT_TASK_SET);
+  assert.equal(abandoned.length, 1, 'a write whose data is on its way is our own matter');
+  await device.release();
 });
 
 test('sessions are dropped by name', async () => {

@@ -1,7 +1,9 @@
 import { Socket } from 'node:net';
 import type { SocketConstructorOpts } from 'node:net';
 import { InternalError } from '#base/mod.ts';
+import type { Clock } from '#base/mod.ts';
 import type { Chunk } from './data-plane.ts';
+import { LINGER_MS } from './limits.ts';
 import type { Transport } from './output.ts';
 import type { PortalAddress } from './policy.ts';
 
@@ -27,19 +29,21 @@ export class SocketTransport implements Transport {
   readonly peer: PortalAddress;
   readonly portal: PortalAddress;
   readonly #socket: Socket;
+  readonly #clock: Clock;
   #events: SocketEvents | null = null;
   #lost = false;
 
   /** `accepted` must come from a server with `pauseOnConnect`: nothing was read from it yet. */
-  constructor(accepted: Socket, buffer: Buffer, view: DataView) {
+  constructor(accepted: Socket, buffer: Buffer, view: DataView, clock: Clock) {
+    this.#clock = clock;
     const callback = (bytes: number): boolean => {
       this.#events?.received(buffer, view, 0, bytes);
       return true;
     };
     const socket = adopt(accepted, { onread: { buffer, callback } });
     this.#socket = socket;
-    this.peer = { address: plain(socket.remoteAddress), port: socket.remotePort ?? 0 };
-    this.portal = { address: plain(socket.localAddress), port: socket.localPort ?? 0 };
+    this.peer = { address: plainAddress(socket.remoteAddress), port: socket.remotePort ?? 0 };
+    this.portal = { address: plainAddress(socket.localAddress), port: socket.localPort ?? 0 };
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_AFTER_MS);
     socket.on('error', (e) => {
@@ -87,8 +91,14 @@ export class SocketTransport implements Transport {
 
   end(): void {
     this.#lost = true;
-    this.#socket.end();
-    this.#socket.resume();
+    const socket = this.#socket;
+    socket.end();
+    // Reads on, to see the peer's end of it; one that never comes is not waited for.
+    socket.resume();
+    const cancel = this.#clock.after(LINGER_MS, () => {
+      socket.destroy();
+    });
+    socket.once('close', cancel);
   }
 
   abort(): void {
@@ -117,7 +127,7 @@ function adopt(accepted: Socket, options: SocketConstructorOpts): Socket {
   return new Socket({ ...options, handle: handle as never });
 }
 
-/** IPv4 peers of a dual-stack listener look like `::ffff:10.0.0.1`. */
-function plain(address: string | undefined): string {
+/** An address without the `::ffff:` that IPv4 peers of a dual-stack listener have. */
+export function plainAddress(address: string | undefined): string {
   return (address ?? '').replace(/^::ffff:(?=\d+\.)/, '');
 }
