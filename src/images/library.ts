@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
-import { closeSync, ftruncateSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, fsync, ftruncateSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
+import { promisify } from 'node:util';
 import { type Clock, EnvironmentError, errnoOf, InternalError, type Log } from '#base/mod.ts';
 import { UserError } from '#base/mod.ts';
 import { type DiskReport, inspectDisk, planPreset, type Preset, writePreset } from '#disk/mod.ts';
@@ -15,6 +16,12 @@ import { checkImageName, nameFromPath } from './names.ts';
 import type { BuildRequest } from './recipes/debian-options.ts';
 import { buildDebian } from './recipes/debian.ts';
 import type { ImageRepository } from './repository.ts';
+
+/**
+ * The commit's own fsync runs on the main thread, which also answers DHCP: for large files this one,
+ * in the thread pool, goes before it and leaves it nothing to do.
+ */
+const flush = promisify(fsync);
 
 /** What the library is made of. */
 export type LibraryOptions = {
@@ -156,6 +163,8 @@ export class ImageLibrary {
         const { cacheFolder, clock, log } = this.#options;
         const context = { fd, name, cacheFolder, clock, log, freeBytes: this.#folder.freeBytes() };
         const built = await buildDebian(request, context, work);
+        work.progress?.({ phase: 'flush', line: 'waiting for the disk' });
+        await flush(fd);
         return this.#commit(name, fd, built.sizeBytes, built.source, request.note);
       } catch (e) {
         this.#folder.discard(name);
@@ -244,6 +253,7 @@ export class ImageLibrary {
           },
         });
       }
+      await flush(fd);
       work.signal?.throwIfAborted();
       const kind = source.kind === 'iso' ? 'iso' : 'raw';
       const { sizeBytes, blockBytes } = source;

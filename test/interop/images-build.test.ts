@@ -102,7 +102,7 @@ test('a built Debian boots to its login from BIOS and from UEFI', async (t) => {
         },
       },
     );
-    assert.deepEqual(phases, ['base', 'root', 'loader']);
+    assert.deepEqual(phases, ['base', 'root', 'loader', 'flush']);
     assert.equal(image.sizeBytes, 2 ** 30);
     await judge(library, image);
     const [bios, efi] = await Promise.all([
