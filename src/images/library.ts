@@ -18,8 +18,8 @@ import { buildDebian } from './recipes/debian.ts';
 import type { ImageRepository } from './repository.ts';
 
 /**
- * The commit's own fsync runs on the main thread, which also answers DHCP: for large files this one,
- * in the thread pool, goes before it and leaves it nothing to do.
+ * The commit's own fsync runs on the main thread, which also answers DHCP: for large files this
+ * one, in the thread pool, goes before it and leaves it nothing to do.
  */
 const flush = promisify(fsync);
 
