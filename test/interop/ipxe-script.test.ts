@@ -140,6 +140,21 @@ suite('scripts on the real iPXE', () => {
     await lab.machine.serial.waitFor(/Memtest86\+/, SERIAL_LIMIT_MS);
   });
 
+  test('ISO plan: read by ranges, hooked as 0x80, its El Torito starts', async (t) => {
+    const iso = '/usr/lib/ipxe/ipxe.iso';
+    if (!need(t, { ...NEEDS, files: [...NEEDS.files, iso] })) return;
+    const plan = { kind: 'iso', url: `${BASE}/images/ipxe.iso` } as const;
+    const first = machineScript({ ...MACHINE, drives: [], plan });
+    const texts = { [SCRIPT]: [first, '#!ipxe\nshell\n'] };
+    const files = { '/images/ipxe.iso': { root: '/usr/lib/ipxe', path: 'ipxe.iso' } };
+    const lab = await IpxeLab.start(t, { texts, files });
+    const range = /^request .*"method":"GET","path":"\/images\/ipxe\.iso".*"range":"bytes=(\d+)-/m;
+    await lab.site.waitFor(range, SERIAL_LIMIT_MS);
+    await lab.site.waitFor(/^finished .*ipxe\.iso","status":206,/m, SERIAL_LIMIT_MS);
+    // The iPXE on the ISO starts from scratch: it asks for the script once more.
+    await lab.site.waitFor(new RegExp(`(request .*${SCRIPT}[^]*){2}`), SERIAL_LIMIT_MS);
+  });
+
   test('local disk plan on BIOS', async (t) => {
     if (!need(t, NEEDS)) return;
     const script = machineScript({ ...MACHINE, plan: { kind: 'local' } });
