@@ -80,6 +80,11 @@ export interface BlockDevice {
   discard(offsetBytes: number, lengthBytes: number, done: BlockDone): void;
   /** Makes the range read as zeros; the space stays allocated where the backend can promise it. */
   writeZeroes(offsetBytes: number, lengthBytes: number, done: BlockDone): void;
+  /**
+   * Where data is encrypted: throws the key away, and with it everything that was written.
+   * Absent where there is no key.
+   */
+  cryptoErase?(done: BlockDone): void;
   /** The extent that begins at `offsetBytes`, at most `lengthBytes` long. */
   extentAt(offsetBytes: number, lengthBytes: number): BlockExtent;
   /** Flushes, lets go of locks and files. Idempotent. */

@@ -1,6 +1,7 @@
 export * from './device.ts';
 export * from './filter/base.ts';
 export * from './filter/counter.ts';
+export * from './filter/crypt.ts';
 export * from './filter/delay.ts';
 export * from './filter/error.ts';
 export * from './filter/lock.ts';

@@ -12,7 +12,12 @@ import { getLbaStatus } from './sbc/lba-status.ts';
 import { orWrite } from './sbc/or-write.ts';
 import { preFetch } from './sbc/pre-fetch.ts';
 import { read, write } from './sbc/read-write.ts';
-import { sanitizeBlockErase, sanitizeExitFailureMode, sanitizeOverwrite } from './sbc/sanitize.ts';
+import {
+  sanitizeBlockErase,
+  sanitizeCryptoErase,
+  sanitizeExitFailureMode,
+  sanitizeOverwrite,
+} from './sbc/sanitize.ts';
 import { startStop } from './sbc/start-stop.ts';
 import { synchronizeCache } from './sbc/sync-cache.ts';
 import { unmap } from './sbc/unmap.ts';
@@ -225,6 +230,11 @@ const COMMANDS: readonly CommandRow[] = [
     action: 0x02,
     scope: 'thin',
   }),
+  row('SANITIZE CRYPTOGRAPHIC ERASE', `48 a3 ${SANITIZE}`, sanitizeCryptoErase, {
+    ...sanitizes,
+    action: 0x03,
+    scope: 'encrypted',
+  }),
   row('SANITIZE EXIT FAILURE MODE', `48 bf ${SANITIZE}`, sanitizeExitFailureMode, {
     ...sanitizes,
     action: 0x1f,
@@ -289,6 +299,7 @@ export function commandsOf(unit: LogicalUnit): CommandTable {
     cdrom: unit.kind === 'cdrom',
     removable: unit.removable,
     thin: unit.thin,
+    encrypted: unit.encrypted,
     atomic: unit.kind === 'disk' && unit.atomicBlocksMax > 0,
   };
   return new CommandTable(COMMANDS.filter((r) => has[r.scope]));

@@ -4,7 +4,7 @@ import { ScsiError, Sense } from './sense.ts';
 import type { Task } from './task.ts';
 
 /** Which kinds of logical unit have a command. */
-export type Scope = 'all' | 'disk' | 'cdrom' | 'removable' | 'thin' | 'atomic';
+export type Scope = 'all' | 'disk' | 'cdrom' | 'removable' | 'thin' | 'atomic' | 'encrypted';
 
 /** Where a CDB has its LBA and its number of blocks. */
 export type LbaRule = {

@@ -97,6 +97,11 @@ export class LogicalUnit {
     return this.kind === 'disk' && (this.reader.canDiscard || this.reader.readOnly);
   }
 
+  /** SANITIZE CRYPTOGRAPHIC ERASE is possible. */
+  get encrypted(): boolean {
+    return this.kind === 'disk' && this.reader.cryptoErase !== undefined;
+  }
+
   /** The longest WRITE ATOMIC; 0: there is none. */
   get atomicBlocksMax(): number {
     const bytes = Math.min(this.options.atomicLog?.bytesMax ?? 0, GATHER_BYTES_MAX);

@@ -8,7 +8,9 @@ import { FakeClock, UserError, systemClock } from '#base/mod.ts';
 import {
   BlockError,
   CounterDevice,
+  CryptDevice,
   DelayDevice,
+  EphemeralKey,
   ErrorDevice,
   MemoryDevice,
   RangeLockDevice,
@@ -76,6 +78,10 @@ blockDeviceSuite(
 blockDeviceSuite(
   'error, none injected',
   inMemory((d) => new ErrorDevice(d, () => null)),
+);
+blockDeviceSuite(
+  'crypt',
+  inMemory((d) => new CryptDevice(d, new EphemeralKey())),
 );
 blockDeviceSuite(
   'lock',
@@ -279,6 +285,36 @@ test('slice errors carry the offset within the slice', async () => {
   );
   assert.throws(() => new SliceDevice(memory(), SIZE_BYTES - MIB, 2 * MIB), UserError);
   assert.throws(() => new SliceDevice(memory(), 100, MIB), UserError);
+});
+
+test('crypt: nothing readable below, equal blocks differ, and the key is all there is', async () => {
+  const below = memory();
+  const device = new CryptDevice(below, new EphemeralKey());
+  const data = Buffer.alloc(4096, 'plain text');
+  await writeBytes(device, 0, data);
+  const raw = await readBytes(below, 0, 4096);
+  assert.ok(!raw.includes('plain'));
+  assert.ok(!raw.subarray(0, 512).equals(raw.subarray(512, 1024)));
+  assert.ok((await readBytes(device, 0, 4096)).equals(data));
+  await asked((done) => {
+    device.cryptoErase(done);
+  });
+  assert.ok(!(await readBytes(device, 0, 4096)).includes('plain'));
+  assert.ok((await readBytes(device, MIB, 4096)).every((b) => b === 0));
+});
+
+test('crypt: the first test vector of IEEE 1619 that has two keys', async () => {
+  // Vector 10 (XTS-AES-256): data unit 255 of 512 bytes, plain text 00 01 … ff 00 01 … ff.
+  const key = Buffer.from(
+    '2718281828459045235360287471352662497757247093699959574966967627' +
+      '3141592653589793238462643383279502884197169399375105820974944592',
+    'hex',
+  );
+  const below = memory();
+  const device = new CryptDevice(below, { key, replace: (done) => done(null) });
+  await writeBytes(device, 255 * 512, Buffer.from(Array.from({ length: 512 }, (_, i) => i % 256)));
+  const raw = await readBytes(below, 255 * 512, 512);
+  assert.equal(raw.toString('hex', 0, 16), '1c3b3a102f770386e4836c99e370cf9b');
 });
 
 test('delay holds calls until their time', async () => {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '#base/mod.ts';
-import { AtomicLogFile, DelayDevice, openRaw } from '#block/mod.ts';
+import { AtomicLogFile, CryptDevice, DelayDevice, EphemeralKey, openRaw } from '#block/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
@@ -16,6 +16,7 @@ export type Profile = {
   readonly sizeBytes: number;
   readonly blockBytes: number;
   readonly readOnly: boolean;
+  readonly encrypted?: boolean;
   /** Milliseconds that each write takes. */
   readonly writeMs?: number;
   readonly unit: Pick<UnitOptions, 'kind' | 'removable' | 'cache' | 'physicalBlockBytes'>;
@@ -56,6 +57,7 @@ export const PROFILES: readonly Profile[] = [
     what: 'disk with physical blocks of 4096 bytes',
     unit: { physicalBlockBytes: 4096 },
   },
+  { ...disk, name: 'encrypted', what: 'disk encrypted with a key in memory', encrypted: true },
 ];
 
 /** A profile whose SANITIZE takes long enough to be looked at: some 8 s for 256 pieces. */
@@ -68,6 +70,12 @@ const IQN = 'iqn.2026-11.org.polyboot:conformance.0';
 /** A running target with one LUN, by two portals. */
 export type Exported = { readonly urls: readonly string[]; readonly close: () => Promise<void> };
 
+function filtered(raw: BlockDevice, profile: Profile): BlockDevice {
+  if (profile.encrypted === true) return new CryptDevice(raw, new EphemeralKey());
+  const { writeMs } = profile;
+  return writeMs === undefined ? raw : new DelayDevice(raw, systemClock, { writeMs });
+}
+
 /** Exports a fresh, empty image of a profile on a free port of the loopback interface. */
 export async function exportProfile(profile: Profile): Promise<Exported> {
   const home = mkdtempSync(join(tmpdir(), 'polyboot-scsi-'));
@@ -76,9 +84,7 @@ export async function exportProfile(profile: Profile): Promise<Exported> {
   truncateSync(path, profile.sizeBytes);
   const { blockBytes, readOnly } = profile;
   const raw = await openRaw(path, { blockBytes, readOnly });
-  const { writeMs } = profile;
-  const device: BlockDevice =
-    writeMs === undefined ? raw : new DelayDevice(raw, systemClock, { writeMs });
+  const device = filtered(raw, profile);
   const log = readOnly ? null : await AtomicLogFile.open(`${path}.atomic`, device);
   const units = new LogicalUnitSet({ targetName: IQN });
   const atomic = log === null ? {} : { atomicLog: log };

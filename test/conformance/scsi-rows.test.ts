@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ReadOnlyDevice } from '#block/mod.ts';
-import type { AtomicLog } from '#block/mod.ts';
+import { CryptDevice, EphemeralKey, ReadOnlyDevice } from '#block/mod.ts';
+import type { AtomicLog, BlockDevice } from '#block/mod.ts';
 import type { CommandRow } from '#scsi/mod.ts';
 import { bench } from './scsi-bench.ts';
 import type { Bench } from './scsi-bench.ts';
@@ -133,6 +133,7 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     out: hex('01 00 00 04 de ad be ef'),
   },
   'SANITIZE BLOCK ERASE': { cdb: '48 02 00 00 00 00 00 00 00 00' },
+  'SANITIZE CRYPTOGRAPHIC ERASE': { cdb: '48 03 00 00 00 00 00 00 00 00' },
   'SANITIZE EXIT FAILURE MODE': { cdb: '48 1f 00 00 00 00 00 00 00 00' },
   'READ(16)': { cdb: '88 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00' },
   'COMPARE AND WRITE': {
@@ -174,14 +175,28 @@ const atomicLog: AtomicLog = {
 };
 const aborts = { abortTasks: (): void => undefined, atomicLog };
 
+const encrypted = (memory: BlockDevice): BlockDevice => new CryptDevice(memory, new EphemeralKey());
+
+/** Read-only, with a key where the row needs one. */
+function readOnly(row: CommandRow, memory: BlockDevice): BlockDevice {
+  return row.scope === 'encrypted'
+    ? new CryptDevice(new ReadOnlyDevice(memory), new EphemeralKey())
+    : new ReadOnlyDevice(memory);
+}
+
 /** A unit that has the row. */
 function fresh(row: CommandRow): Bench {
   if (row.scope === 'cdrom') return bench({ kind: 'cdrom' });
+  if (row.scope === 'encrypted') return bench(aborts, encrypted);
   return bench({ removable: row.scope === 'removable', ...aborts });
 }
 
 function rows(): CommandRow[] {
-  const units = [bench({ atomicLog }), bench({ removable: true }), bench({ kind: 'cdrom' })];
+  const units = [
+    bench({ atomicLog }, encrypted),
+    bench({ removable: true }),
+    bench({ kind: 'cdrom' }),
+  ];
   const all = new Map(units.flatMap((b) => b.unit.commands.rows.map((r) => [r.name, r] as const)));
   return [...all.values()];
 }
@@ -284,7 +299,7 @@ for (const row of rows()) {
 
   if (row.writes) {
     test(`${name}_read-only: DATA PROTECT`, async () => {
-      const b = bench(aborts, (memory) => new ReadOnlyDevice(memory));
+      const b = bench(aborts, (memory) => readOnly(row, memory));
       const ended = await call(b.one, exampleOf(row));
       assert.equal(ended.sense, '7/27/00');
     });
@@ -312,7 +327,11 @@ for (const row of rows()) {
 }
 
 test('table: REPORT SUPPORTED OPERATION CODES says of every row what the table says', async () => {
-  for (const b of [bench({ atomicLog }), bench({ removable: true }), bench({ kind: 'cdrom' })]) {
+  for (const b of [
+    bench({ atomicLog }, encrypted),
+    bench({ removable: true }),
+    bench({ kind: 'cdrom' }),
+  ]) {
     const all = await b.one.run(hex('a3 0c 80 00 00 00 00 00 ff ff 00 00'));
     const count = all.data.readUInt32BE(0) / 20;
     assert.equal(count, b.unit.commands.rows.length);

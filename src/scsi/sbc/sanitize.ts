@@ -83,6 +83,20 @@ export const sanitizeBlockErase: CommandBody = sanitizer(refuseParameters, () =>
   }
 });
 
+/** CRYPTOGRAPHIC ERASE: the key is replaced; what was written reads as noise. */
+export const sanitizeCryptoErase: CommandBody = sanitizer(
+  refuseParameters,
+  () => (unit) =>
+    new Promise((resolve, reject) => {
+      const { reader } = unit;
+      if (reader.cryptoErase === undefined) throw ScsiError.invalidField(1, 4);
+      reader.cryptoErase((error) => {
+        if (error === null) resolve();
+        else reject(error);
+      });
+    }),
+);
+
 /** OVERWRITE: all blocks get the pattern, as often as asked. */
 export const sanitizeOverwrite: CommandBody = sanitizer(
   (task) => {

@@ -92,8 +92,9 @@ function blockLimits({ unit }: Task): Buffer {
 function blockDeviceCharacteristics({ unit }: Task): Buffer {
   const body = Buffer.alloc(60);
   body.writeUInt16BE(1, 0);
-  // WABEREQ 01b: after SANITIZE BLOCK ERASE, reads succeed (and find zeros).
-  body[3] = unit.thin ? 0x40 : 0;
+  // WABEREQ and WACEREQ 01b: after SANITIZE BLOCK ERASE reads succeed (and find zeros), after
+  // CRYPTOGRAPHIC ERASE too (and find noise).
+  body[3] = (unit.thin ? 0x40 : 0) | (unit.encrypted ? 0x10 : 0);
   return body;
 }
 
