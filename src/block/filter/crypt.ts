@@ -9,8 +9,8 @@ const KEY_BYTES = 64;
 const TWEAK_BYTES = 16;
 
 /**
- * Where the key of a `CryptDevice` lives. `replace` makes a new one; it is answered when the old one
- * is nowhere any more.
+ * Where the key of a `CryptDevice` lives. `replace` makes a new one; it is answered when the old
+ * one is nowhere any more.
  */
 export interface KeyHolder {
   readonly key: Uint8Array;
