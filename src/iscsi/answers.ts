@@ -1,7 +1,7 @@
 import { crc32c } from '#base/mod.ts';
 import type { Output } from './output.ts';
 import { AT_BUFFER_OFFSET, AT_DATA_SN, AT_DESIRED_LENGTH, AT_EXP_CMD_SN } from './pdu/mod.ts';
-import { AT_FLAGS, AT_ITT, AT_LENGTHS, AT_LUN, AT_MAX_CMD_SN, AT_RESIDUAL } from './pdu/mod.ts';
+import { AT_ITT, AT_LENGTHS, AT_LUN, AT_MAX_CMD_SN, AT_RESIDUAL } from './pdu/mod.ts';
 import { AT_STAT_SN, AT_TTT, BHS_BYTES, DIGEST_BYTES, FINAL_BIT, Opcode } from './pdu/mod.ts';
 import { RESERVED_TAG, ResidualFlag, framePdu, paddingBytes } from './pdu/mod.ts';
 import type { Pdu } from './pdu/mod.ts';
@@ -21,7 +21,7 @@ export function residualFlag(task: Task): number {
 }
 
 /** The residual count that goes with `residualFlag`. */
-export function residualBytes(task: Task): number {
+function residualBytes(task: Task): number {
   return Math.abs(task.commandBytes - (task.expectedInBytes + task.expectedOutBytes));
 }
 
@@ -152,9 +152,4 @@ export function sequenceOf(
 ): { statSn: number; expCmdSn: number; maxCmdSn: number } {
   const statSn = consume ? session.takeStatSn() : session.statSn;
   return { statSn, expCmdSn: session.expCmdSn, maxCmdSn: session.maxCmdSn };
-}
-
-/** The flags byte of a header in a buffer. */
-export function flagsAt(view: DataView, at: number): number {
-  return view.getUint8(at + AT_FLAGS);
 }

@@ -110,7 +110,8 @@ export class ChapExchange {
       return 'the CHAP response has a wrong length';
     }
     const right = timingSafeEqual(given, chapResponse(algorithm.hash, id, secret, challenge));
-    // The name is compared after the work, so that time does not tell a right name from a wrong one.
+    // The name is compared after the work, so that time does not tell a right name from a wrong
+    // one.
     const named = equalText(keys.get('CHAP_N') ?? '', user);
     if (!named) return 'the CHAP user name is wrong';
     return right ? null : 'the CHAP secret is wrong';

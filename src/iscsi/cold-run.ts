@@ -1,8 +1,9 @@
 import type { Chunk } from './data-plane.ts';
 
 /**
- * A range of a read that is not resident, being read into a chunk of its own. The device reads it in
- * one piece to the chunk's end, and when it is sent the segments are moved down between the headers:
+ * A range of a read that is not resident, being read into a chunk of its own. The device reads it
+ * in one piece to the chunk's end, and when it is sent the segments are moved down between the
+ * headers:
  *
  *   read:   [ n × overhead          ][ segment 0 | segment 1 | … segment n-1 ]
  *   sent:   [ h | segment 0 ][ h | segment 1 ] … [ h | segment n-1 ]

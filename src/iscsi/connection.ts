@@ -3,6 +3,8 @@ import { Collector } from './collector.ts';
 import type { ConnectionHost } from './connection-host.ts';
 import type { Chunk, DataPlane } from './data-plane.ts';
 import type { FenceReason, ServerCounter } from './events.ts';
+import { endEvent } from './ending.ts';
+import type { Ending } from './ending.ts';
 import { FullFeature } from './full-feature.ts';
 import { KeepAlive } from './keep-alive.ts';
 import type { FeatureOwner } from './lane.ts';
@@ -40,13 +42,9 @@ type Phase =
     }
   | { readonly name: 'closed' };
 
-/** Why a connection ends; decides which event is told. */
-type Ending =
-  | { readonly kind: 'logout' }
-  | { readonly kind: 'lost'; readonly reason: string }
-  | { readonly kind: 'fenced'; readonly why: FenceReason };
-
-/** One connection from accept to close, whatever it is made of (a socket, or two arrays in a test). */
+/**
+ * One connection from accept to close, whatever it is made of (a socket, or two arrays in a test).
+ */
 export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceOwner {
   readonly peer: PortalAddress;
   readonly portal: PortalAddress;
@@ -368,7 +366,8 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     const { session, feature, target } = phase;
     const waiting: (() => void)[] = quiet === undefined ? [] : [quiet];
     this.#draining = waiting;
-    this.#tellEnd(session, ending);
+    if (ending.kind === 'lost') this.#host.counters.inc('connections-lost');
+    this.#host.observer.event(endEvent(session.info, ending));
     feature.close(() => {
       this.#draining = null;
       target?.sessions.delete(session);
@@ -376,18 +375,6 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
       this.#host.sessionEnded(session);
       for (const each of waiting) each();
     });
-  }
-
-  #tellEnd(session: Session, ending: Ending): void {
-    const { observer, counters } = this.#host;
-    const { info } = session;
-    if (ending.kind === 'logout') observer.event({ kind: 'logout', session: info });
-    else if (ending.kind === 'fenced') {
-      observer.event({ kind: 'session-fenced', session: info, why: ending.why });
-    } else {
-      counters.inc('connections-lost');
-      observer.event({ kind: 'connection-lost', session: info, reason: ending.reason });
-    }
   }
 
   /** A bug of ours must not take the other connections along. */

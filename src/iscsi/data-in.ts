@@ -17,10 +17,10 @@ const RUN_SEGMENTS_MAX = 64;
 /**
  * Answers of one session: Data-In, status, sense.
  *
- * A read that is resident goes device → output buffer, one `tryRead` per PDU, behind the place of its
- * header. The first segment that is not makes the task cold: from there on ranges are read by the
- * device's asynchronous call into chunks of their own (cold-run.ts), several at a time, and sent in
- * order. Other tasks go on meanwhile.
+ * A read that is resident goes device → output buffer, one `tryRead` per PDU, behind the place of
+ * its header. The first segment that is not makes the task cold: from there on ranges are read by
+ * the device's asynchronous call into chunks of their own (cold-run.ts), several at a time, and
+ * sent in order. Other tasks go on meanwhile.
  */
 export class DataIn {
   readonly #lane: Lane;
@@ -98,7 +98,9 @@ export class DataIn {
     if (last) this.#lane.release(task);
   }
 
-  /** Writes header, padding and digests around data, counts it as sent; returns the PDU's length. */
+  /**
+   * Writes header, padding and digests around data, counts it as sent; returns the PDU's length.
+   */
   #dress(task: Task, bytes: Buffer, view: DataView, at: number, length: number): number {
     const { session } = this.#lane;
     const last = task.sentBytes + length === task.sendBytes;

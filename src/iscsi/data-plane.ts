@@ -34,8 +34,8 @@ export interface Turnable {
 
 /**
  * What the connections of one data-plane thread share: output memory, and the list of those that
- * want a turn. Completions of the thread pool come in bunches; one turn after the bunch answers them
- * all with one send.
+ * want a turn. Completions of the thread pool come in bunches; one turn after the bunch answers
+ * them all with one send.
  */
 export class DataPlane {
   readonly chunks = new ChunkPool();

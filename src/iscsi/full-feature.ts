@@ -24,8 +24,7 @@ const TASK_SET_FULL = 0x28;
 const IMMEDIATE_WORD = 0x40000000;
 
 /** What the PDU being received is. */
-const Current = { DROP: 0, COMMAND: 1, DATA_OUT: 2, OTHER: 3 } as const;
-type Current = (typeof Current)[keyof typeof Current];
+type Current = 'drop' | 'command' | 'data-out' | 'other';
 
 /**
  * Full feature phase of one connection: commands in, tasks through their states, answers out. The
@@ -41,7 +40,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   readonly #dataIn: DataIn;
   readonly #dataOut: DataOut;
   readonly #ready = new TaskQueue();
-  #current: Current = Current.DROP;
+  #current: Current = 'drop';
   #task: Task | null = null;
   #final = false;
   readonly #held = new HeldData();
@@ -103,20 +102,20 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const word = view.getUint32(at);
     const opcode = (word >>> 24) & 0x3f;
     this.#task = null;
-    this.#current = Current.DROP;
+    this.#current = 'drop';
     if (this.session.dataDigest) this.#header.set(bytes.subarray(at, at + BHS_BYTES));
     if (opcode === Opcode.SCSI_COMMAND) {
       this.#command(view, bytes, at, word, ahsBytes, dataBytes);
     } else if (opcode === Opcode.DATA_OUT) {
       this.#dataOutHeader(view, at, (word & (FINAL_BIT << 16)) !== 0, dataBytes);
     } else {
-      this.#current = Current.OTHER;
+      this.#current = 'other';
       this.#owner.other.header(view, bytes, at, ahsBytes, dataBytes);
     }
   }
 
   data(bytes: Uint8Array, at: number, lengthBytes: number): void {
-    if (this.#current === Current.OTHER) {
+    if (this.#current === 'other') {
       this.#owner.other.data(bytes, at, lengthBytes);
       return;
     }
@@ -127,7 +126,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   }
 
   end(): void {
-    if (this.#current === Current.OTHER) {
+    if (this.#current === 'other') {
       this.#owner.other.end();
       return;
     }
@@ -136,7 +135,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     if (task.state === TaskState.HELD) {
       if (this.#final) task.unsolicited = false;
     } else if (task.state === TaskState.RECEIVING) {
-      if (this.#current === Current.COMMAND) this.#dataOut.settleData(task);
+      if (this.#current === 'command') this.#dataOut.settleData(task);
       else if (this.#final) this.#dataOut.sequenceEnded(task);
     }
   }
@@ -193,7 +192,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
       this.reject(RejectReason.INVALID_PDU_FIELD, bytes.subarray(at, at + BHS_BYTES));
       return;
     }
-    this.#current = Current.COMMAND;
+    this.#current = 'command';
     this.#final = (flags & FINAL_BIT) !== 0 || (flags & CommandFlag.WRITE) === 0;
     this.#task = task;
     if (session.taskSet.admit(task)) {
@@ -231,22 +230,11 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     task.sendBytes = Math.min(task.commandBytes, task.expectedInBytes);
     if (task.phase === Phase.WRITE || task.phase === Phase.GATHER || more || dataBytes > 0) {
-      this.#dataOut.expect(task, more);
-      this.#checkUnsolicited(task, dataBytes, more);
+      this.#dataOut.expect(task, dataBytes, more);
     } else if (task.phase === Phase.WAIT) {
       this.#dataOut.finish(task);
     } else {
       this.answer(task);
-    }
-  }
-
-  /** What was negotiated about unsolicited data (RFC 7143 §13.10, 13.11, 13.14). */
-  #checkUnsolicited(task: Task, dataBytes: number, more: boolean): void {
-    const n = this.session.negotiated;
-    const early = dataBytes > 0 && !n.immediateData;
-    const excess = dataBytes > Math.min(n.firstBurstBytes, task.expectedOutBytes);
-    if (early || excess || (more && n.initialR2t)) {
-      this.#dataOut.refuse(task, TransportFault.UNEXPECTED_UNSOLICITED_DATA);
     }
   }
 
@@ -272,7 +260,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const dataSn = view.getUint32(at + AT_DATA_SN);
     const offset = view.getUint32(at + AT_BUFFER_OFFSET);
     if (!this.#dataOut.header(task, transfer, dataSn, offset, dataBytes, final)) return;
-    this.#current = Current.DATA_OUT;
+    this.#current = 'data-out';
     this.#final = final;
     this.#task = task;
   }

@@ -98,7 +98,7 @@ test('ADVERSARIES 22: garbage before the login ends the connection without an an
   assert.equal(bench.server.stats().halfOpen, 0);
 });
 
-test('ADVERSARIES 25: AHS of 255 words is taken or refused, and the next PDU is found', async () => {
+test('ADVERSARIES 25: AHS of 255 words is refused, and the next PDU is found', async () => {
   const i = await ready();
   const pdu = encodeScsiCommand(i.commandPdu(readWrite('read', 0, 1), READ));
   i.send({ ...pdu, header: withAhs(pdu.header), ahs: new Uint8Array(255 * 4) });
@@ -124,7 +124,7 @@ test('ADVERSARIES 25: a data segment over the declared limit closes the connecti
   await i.ended();
 });
 
-test('ADVERSARIES 26: CmdSN seen before or outside the window is ignored, a gap is the end', async () => {
+test('ADVERSARIES 26: CmdSN outside the window is ignored, a gap is the end', async () => {
   const bench = testServer();
   const i = await ready(bench);
   for (const cmdSn of [i.cmdSn - 1, i.cmdSn + COMMAND_WINDOW, i.cmdSn - 1000]) {
@@ -187,7 +187,7 @@ test('ADVERSARIES 26: a tag in use is refused, and the task that has it goes on'
   assert.equal((await i.result(tag)).status, 0);
 });
 
-test('ADVERSARIES 26: Data-Out with a wrong number, offset, tag or length fails its command', async () => {
+test('ADVERSARIES 26: Data-Out with a wrong field fails its command', async () => {
   const cases: Record<string, Partial<DataOut>> = {
     DataSN: { dataSn: 1 },
     'offset ahead': { bufferOffsetBytes: BLOCK },
@@ -265,7 +265,7 @@ test('ADVERSARIES 26: unsolicited data that was negotiated away fails the comman
   assert.equal((await k.result(pastEnd.initiatorTaskTag)).status, 2);
 });
 
-test('ADVERSARIES 26: a wrong data digest rejects the PDU and fails the command, no more', async () => {
+test('ADVERSARIES 26: a wrong data digest fails the command, no more', async () => {
   const device = new MemoryDevice({ sizeBytes: TEST_DISK_BYTES });
   const bench = testServer({ device });
   const i = await ready(bench, [
@@ -336,7 +336,7 @@ test('a ping is echoed, also with data; a text negotiation can be long', async (
   assert.equal(opcodeOf(await i.next()), Opcode.REJECT);
 });
 
-test('10^5 mutated PDUs after login: the target answers others, and its memory comes back', async () => {
+test('10^5 mutated PDUs: others are answered, all memory comes back', async () => {
   const bench = testServer();
   const witness = await ready(bench, USUAL_KEYS, 'iqn.2026-11.test:witness');
   let x = 7143;

@@ -1,3 +1,5 @@
+const HASH = 0x9e3779b1; // 2^32 / golden ratio: spreads counters and pointers alike
+
 /**
  * Initiator task tag → slot of the task. Open addressing in typed arrays: a look-up costs a few
  * nanoseconds where a Map costs tens (DESIGN "Data plane"), and nothing is allocated per command.
@@ -5,8 +7,6 @@
  * Linear probing over twice the capacity or more, deletion by shifting back, so that no tombstones
  * gather. Slot 0 is stored as 1: zero means empty.
  */
-const HASH = 0x9e3779b1; // 2^32 / golden ratio: spreads counters and pointers alike
-
 export class IttTable {
   readonly #tags: Uint32Array;
   readonly #slots: Uint16Array;

@@ -170,8 +170,8 @@ const DISCOVERY_FORMS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Negotiates one operational key: changes `result` and returns the reply, or null when the key takes
- * none. An impossible value is answered `Reject` and changes nothing.
+ * Negotiates one operational key: changes `result` and returns the reply, or null when the key
+ * takes none. An impossible value is answered `Reject` and changes nothing.
  */
 export function negotiateKey(
   key: string,

@@ -2,9 +2,9 @@
  * Every bound of the iSCSI target. All memory that a peer can make us hold follows from these.
  *
  * One connection at rest holds its task pool and nothing else. At work it holds at most
- * OUTPUT_BYTES_MAX of unsent output, COLD_WRITE_BYTES_MAX plus one receive buffer of writes that the
- * device has not answered, COLD_READ_RUNS_MAX chunks being filled, and one data segment when data
- * digests are on: about 10 MiB in the worst case.
+ * OUTPUT_BYTES_MAX of unsent output, COLD_WRITE_BYTES_MAX plus one receive buffer of writes that
+ * the device has not answered, COLD_READ_RUNS_MAX chunks being filled, and one data segment when
+ * data digests are on: about 10 MiB in the worst case.
  */
 
 /** Data that a peer may send before login: RFC 7143 §13.12, the default before it is negotiated. */
@@ -22,14 +22,18 @@ export const NAME_BYTES_MAX = 223;
 export const LOGIN_ROUNDS_MAX = 32;
 /** From accept to full feature phase. */
 export const LOGIN_DEADLINE_MS = 10_000;
-/** Connections of one address that have not logged in: a hall behind NAT powers on, 64 at a time. */
+/**
+ * Connections of one address that have not logged in: a hall behind NAT powers on, 64 at a time.
+ */
 export const HALF_OPEN_PER_ADDRESS_MAX = 64;
 /** The same over all addresses; each holds a socket and about 20 KiB. */
 export const HALF_OPEN_MAX = 1024;
 /** Logged-in connections of one server. */
 export const CONNECTIONS_MAX = 4096;
 
-/** What we declare as MaxRecvDataSegmentLength: data is consumed as it arrives, so large is free. */
+/**
+ * What we declare as MaxRecvDataSegmentLength: data is consumed as it arrives, so large is free.
+ */
 export const RECEIVE_SEGMENT_BYTES_MAX = 1024 * 1024;
 /** What we offer; the results are minima, and the data needs no memory of ours (1.45× at 1 MiB). */
 export const MAX_BURST_BYTES = 4 * 1024 * 1024;

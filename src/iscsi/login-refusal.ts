@@ -4,7 +4,9 @@ import { LoginStatus } from './policy.ts';
 import type { Verdict } from './policy.ts';
 import type { KeyValue } from './text.ts';
 
-/** Why a login ends here: a status for the wire, a reason for people, and text that goes with it. */
+/**
+ * Why a login ends here: a status for the wire, a reason for people, and text that goes with it.
+ */
 export class LoginRefusal extends PolybootError {
   readonly status: LoginStatus;
   readonly text: readonly KeyValue[];

@@ -12,16 +12,7 @@ import type { ChapCredentials, PortalAddress, TargetPolicy } from './policy.ts';
 import { TextCollector, TextSender, encodeText } from './text.ts';
 import type { KeyValue } from './text.ts';
 
-/**
- * Login as the target plays it (RFC 7143 §6.3): one machine per connection, request in, outcome out.
- *
- *   first request:  names, session type → policy → allowed, denied or sent elsewhere
- *   SECURITY:       AuthMethod → CHAP → satisfied        T is granted only when satisfied
- *   OPERATIONAL:    keys by the table of keys.ts         T is granted when our text is all sent
- *   FULL_FEATURE:   `admit`; the caller makes the session and fills in the TSIH
- *
- * Stages only move forward. Any refusal is final: the caller sends it and closes.
- */
+/** What decides and limits a login; the same for all connections of a portal but for `peer`. */
 export type LoginEnvironment = {
   readonly policy: TargetPolicy;
   readonly portal: PortalAddress;
@@ -74,6 +65,17 @@ const REPEATABLE: ReadonlySet<string> = new Set([
   'SessionType',
 ]);
 
+/**
+ * Login as the target plays it (RFC 7143 §6.3): one machine per connection, request in, outcome
+ * out.
+ *
+ *   first request:  names, session type → policy → allowed, denied or sent elsewhere
+ *   SECURITY:       AuthMethod → CHAP → satisfied        T is granted only when satisfied
+ *   OPERATIONAL:    keys by the table of keys.ts         T is granted when our text is all sent
+ *   FULL_FEATURE:   `admit`; the caller makes the session and fills in the TSIH
+ *
+ * Stages only move forward. Any refusal is final: the caller sends it and closes.
+ */
 export class LoginMachine {
   readonly #env: LoginEnvironment;
   readonly #text = new TextCollector();

@@ -1,5 +1,4 @@
 export * from './events.ts';
-export { DEFAULT_OFFER } from './keys.ts';
 export type { NegotiationOffer } from './keys.ts';
 export { normalizeIscsiName } from './names.ts';
 export * from './policy.ts';

@@ -20,8 +20,8 @@ export interface Transport {
 
 /**
  * The output of one connection. PDUs are written in place into a chunk that is held only while a
- * turn lasts: `reserve` … `flush`; a turn ends in one send, however many PDUs it wrote. A connection
- * at rest holds no output memory.
+ * turn lasts: `reserve` … `flush`; a turn ends in one send, however many PDUs it wrote. A
+ * connection at rest holds no output memory.
  */
 export class Output {
   readonly #transport: Transport;

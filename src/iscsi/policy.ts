@@ -58,7 +58,9 @@ export type Verdict =
       readonly permanent: boolean;
     };
 
-/** Who may see and use what. Synchronous: the application pushes its tables to where logins happen. */
+/**
+ * Who may see and use what. Synchronous: the application pushes its tables to where logins happen.
+ */
 export interface TargetPolicy {
   authorize(question: LoginQuestion): Verdict;
   /** Names of the targets that SendTargets may show to this initiator. */

@@ -17,7 +17,8 @@ class Recorder implements PduSink {
     ahsBytes: number,
     dataBytes: number,
   ): void {
-    this.#now = `${Buffer.from(bytes.subarray(at, at + 48 + ahsBytes)).toString('hex')} ${dataBytes} `;
+    const header = Buffer.from(bytes.subarray(at, at + 48 + ahsBytes)).toString('hex');
+    this.#now = `${header} ${dataBytes} `;
   }
 
   data(bytes: Uint8Array, at: number, lengthBytes: number): void {
@@ -35,24 +36,25 @@ class Recorder implements PduSink {
 
 const common = { lun: 0, initiatorTaskTag: 1, targetTransferTag: 2, expStatSn: 3 };
 const data = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i * 7);
+const COMMAND: Pdu = encodeScsiCommand({
+  ...common,
+  immediate: false,
+  final: true,
+  read: false,
+  write: true,
+  attribute: 1,
+  expectedLengthBytes: 8,
+  cmdSn: 9,
+  cdb: data(16),
+  extendedCdb: data(9),
+  readLengthBytes: 1,
+  data: data(8),
+});
 const PDUS: readonly Pdu[] = [
   encodeNopOut({ ...common, immediate: true, cmdSn: 1, data: NO_BYTES }),
   encodeNopOut({ ...common, immediate: true, cmdSn: 1, data: data(1) }),
   encodeDataOut({ ...common, final: true, dataSn: 0, bufferOffsetBytes: 0, data: data(67) }),
-  encodeScsiCommand({
-    ...common,
-    immediate: false,
-    final: true,
-    read: false,
-    write: true,
-    attribute: 1,
-    expectedLengthBytes: 8,
-    cmdSn: 9,
-    cdb: data(16),
-    extendedCdb: data(9),
-    readLengthBytes: 1,
-    data: data(8),
-  }),
+  COMMAND,
   encodeNopOut({ ...common, immediate: true, cmdSn: 1, data: data(4) }),
 ];
 
@@ -99,7 +101,7 @@ for (const digests of ALL_DIGESTS) {
   });
 }
 
-test('ADVERSARIES 25: a segment longer than the limit ends the stream, before any memory is taken', () => {
+test('ADVERSARIES 25: a segment over the limit ends the stream before memory is taken', () => {
   const { receiver: r, recorder } = receiver({ header: false, data: false });
   const bytes = framePdu(PDUS[0]!, { header: false, data: false });
   bytes.set([255, 255, 255, 255], 4);

@@ -85,8 +85,8 @@ export class TargetServer implements ConnectionHost {
   }
 
   /**
-   * Listens on every portal (port 0: any free one) and returns where. Throws `EnvironmentError` when
-   * one of them cannot be had; none stays open then.
+   * Listens on every portal (port 0: any free one) and returns where. Throws `EnvironmentError`
+   * when one of them cannot be had; none stays open then.
    */
   async listen(portals: readonly PortalAddress[]): Promise<PortalAddress[]> {
     const opened: PortalAddress[] = [];
@@ -134,8 +134,8 @@ export class TargetServer implements ConnectionHost {
   }
 
   /**
-   * Ends the commands of a nexus on one of its units, as PREEMPT AND ABORT asks (SPC-4 §5.13.11.2.7).
-   * `quiet` is called when none of them can reach the unit any more.
+   * Ends the commands of a nexus on one of its units, as PREEMPT AND ABORT asks (SPC-4
+   * §5.13.11.2.7). `quiet` is called when none of them can reach the unit any more.
    */
   abortTasksOf(nexus: Nexus, lun: number, quiet: () => void = () => {}): void {
     for (const session of this.#sessions.values()) {
@@ -269,7 +269,9 @@ export class TargetServer implements ConnectionHost {
     transport.start(this.connect(transport, transport));
   }
 
-  /** A new connection over any transport; the caller feeds it with `received`, `sent` and `lost`. */
+  /**
+   * A new connection over any transport; the caller feeds it with `received`, `sent` and `lost`.
+   */
   connect(
     transport: Transport,
     ends: { readonly peer: PortalAddress; readonly portal: PortalAddress },

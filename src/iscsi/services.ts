@@ -33,7 +33,8 @@ const LOGOUT_WITHIN_S = 3;
 
 /**
  * The PDUs beside commands and their data: NOP, Text, Task Management, Logout, SNACK. None is hot:
- * each is collected whole and goes through its codec. In a discovery session these are all there is.
+ * each is collected whole and goes through its codec. In a discovery session these are all there
+ * is.
  */
 export class Services implements PduSink {
   readonly #session: Session;

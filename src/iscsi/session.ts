@@ -28,8 +28,9 @@ export interface SessionOwner {
 }
 
 /**
- * A session in full feature phase (RFC 7143 §4.2): sequence numbers, tasks, and what was negotiated,
- * in the form that the data path wants. It has one connection; MC/S is refused in negotiation.
+ * A session in full feature phase (RFC 7143 §4.2): sequence numbers, tasks, and what was
+ * negotiated, in the form that the data path wants. It has one connection; MC/S is refused in
+ * negotiation.
  */
 export class Session {
   readonly info: SessionInfo;

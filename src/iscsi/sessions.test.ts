@@ -70,7 +70,7 @@ async function managed(i: TestInitiator): Promise<number> {
 
 const kinds = (bench: Bench): string[] => bench.events.map((e) => e.kind);
 
-test('ADVERSARIES 27: reinstatement waits until 128 writes of the old session are fenced', async () => {
+test('ADVERSARIES 27: reinstatement waits until 128 old writes are fenced', async () => {
   const { bench, device } = gated();
   const old = await ready(bench);
   for (let n = 0; n < 128; n++) write(old, n, n + 1);
@@ -103,7 +103,7 @@ test('ADVERSARIES 27: data that comes after the fence reaches no disk', async ()
   assert.ok(!fresh.closed);
 });
 
-test('ADVERSARIES 27: of two logins that wait for the same session only the newer one gets in', async () => {
+test('ADVERSARIES 27: of two logins that wait, only the newer one gets in', async () => {
   const { bench, device } = gated();
   const old = await ready(bench);
   write(old, 0, 1);
@@ -130,7 +130,7 @@ for (const takeover of [true, false]) {
   });
 }
 
-test('a login whose header, text and padding come one after the other, as iPXE sends it', async () => {
+test('header, text and padding of a login come one by one, as iPXE sends it', async () => {
   const bench = testServer();
   const names = [
     ['InitiatorName', 'iqn.2026-11.test:pieces'],
@@ -165,7 +165,7 @@ test('a stranger is refused by name, and the report says why', async () => {
   assert.match(event?.reason ?? '', /may not use/);
 });
 
-test('ADVERSARIES 27: ABORT TASK answers when the task is quiet, and no status follows', async () => {
+test('ADVERSARIES 27: ABORT TASK answers when the task is quiet', async () => {
   const { bench, device } = gated();
   const i = await ready(bench);
   const doomed = write(i, 0, 1);
@@ -227,7 +227,7 @@ test('the other task management functions', async () => {
   assert.equal(bench.server.stats().sessions.length, 0);
 });
 
-test('ADVERSARIES 28: a silent initiator is pinged, and dropped when it does not answer', async () => {
+test('ADVERSARIES 28: a silent initiator is pinged, then dropped', async () => {
   const bench = testServer();
   const i = await ready(bench);
   bench.clock.advance(1000);
@@ -332,7 +332,7 @@ test('discovery shows an initiator only what it may use, and takes no commands',
   assert.deepEqual(await ask('iqn.2026-11.test:other', ''), ['SendTargets=Reject']);
 });
 
-test('an export is removed: sessions end, and it is gone when nothing can reach the disk', async () => {
+test('a removed export is gone when nothing can reach the disk', async () => {
   const { bench, device } = gated();
   const i = await ready(bench);
   write(i, 0, 1);

@@ -21,9 +21,9 @@ export type SocketEvents = {
 };
 
 /**
- * A TCP socket as a `Transport`. Reads come by `onread` into one buffer shared by all sockets of the
- * thread (never 'data', which allocates per read and halves large writes, measured); a write that
- * the kernel takes whole at once costs no callback.
+ * A TCP socket as a `Transport`. Reads come by `onread` into one buffer shared by all sockets of
+ * the thread (never 'data', which allocates per read and halves large writes, measured); a write
+ * that the kernel takes whole at once costs no callback.
  */
 export class SocketTransport implements Transport {
   readonly peer: PortalAddress;

@@ -42,8 +42,8 @@ export class Target {
   }
 
   /**
-   * Fences what the new session replaces, then calls `admit` (maybe at once). Calls `refuse` instead
-   * when an even newer login of the same kind came meanwhile, or the target was removed.
+   * Fences what the new session replaces, then calls `admit` (maybe at once). Calls `refuse`
+   * instead when an even newer login of the same kind came meanwhile, or the target was removed.
    */
   admit(grant: LoginGrant, admit: () => void, refuse: () => void): void {
     const { takeover } = this.exported.config;

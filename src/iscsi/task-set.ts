@@ -3,9 +3,9 @@ import type { Task } from './task.ts';
 import { TaskQueue } from './task-queue.ts';
 
 /**
- * Task attributes (SAM-5 §8.6), one task set per I_T nexus: SIMPLE tasks run as they come; an ORDERED
- * task waits for all older ones, and all newer ones wait for it; a HEAD OF QUEUE task starts at
- * once, and newer ones wait for it.
+ * Task attributes (SAM-5 §8.6), one task set per I_T nexus: SIMPLE tasks run as they come; an
+ * ORDERED task waits for all older ones, and all newer ones wait for it; a HEAD OF QUEUE task
+ * starts at once, and newer ones wait for it.
  */
 export class TaskSet {
   readonly #held = new TaskQueue();
@@ -22,7 +22,7 @@ export class TaskSet {
     return true;
   }
 
-  /** A task that ran has ended; returns the next one that may start, if any. Call until undefined. */
+  /** A task that ran has ended; `next` has those that may start now. */
   ended(task: Task): void {
     this.#running -= 1;
     if (task.fence) this.#fences -= 1;

@@ -3,7 +3,9 @@ import type { Pdu } from './frame.ts';
 import { AT_BUFFER_OFFSET, AT_DATA_SN, AT_EXP_STAT_SN, AT_FLAGS, AT_ITT } from './offsets.ts';
 import { AT_TTT, FINAL_BIT, Opcode } from './offsets.ts';
 
-/** SCSI Data-Out (RFC 7143 §11.7): write data, unsolicited (TTT reserved) or asked for by an R2T. */
+/**
+ * SCSI Data-Out (RFC 7143 §11.7): write data, unsolicited (TTT reserved) or asked for by an R2T.
+ */
 export type DataOut = {
   readonly final: boolean;
   readonly lun: number;

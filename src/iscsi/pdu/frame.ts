@@ -17,8 +17,8 @@ export const NO_DIGESTS: Digests = { header: false, data: false };
 export const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /**
- * A copy of `bytes[from…to)`. Never `slice`: on a Buffer that is a view, here of memory that is only
- * lent for one call.
+ * A copy of `bytes[from…to)`. Never `slice`: on a Buffer that is a view, here of memory that is
+ * only lent for one call.
  */
 export function copyBytes(bytes: Uint8Array, from: number, to: number): Uint8Array {
   const copy = new Uint8Array(to - from);
@@ -64,8 +64,8 @@ export function isImmediate(pdu: Pdu): boolean {
 }
 
 /**
- * The number of a single-level LUN (SAM-5 §4.7.7): peripheral addressing on bus 0, or flat space, or
- * the REPORT LUNS well-known unit; `LUN_FOREIGN` for everything else.
+ * The number of a single-level LUN (SAM-5 §4.7.7): peripheral addressing on bus 0, or flat space,
+ * or the REPORT LUNS well-known unit; `LUN_FOREIGN` for everything else.
  */
 export function lunNumber(high: number, low: number): number {
   if (low !== 0 || (high & 0xffff) !== 0) return LUN_FOREIGN;

@@ -67,9 +67,9 @@ export type CommandResult = {
 };
 
 /**
- * An initiator for tests: talks to a `Connection` of a real `TargetServer` without a socket. What the
- * target sends is parsed into `received`; `next` waits for it. Bytes go in as they are given, so that
- * tests can send anything.
+ * An initiator for tests: talks to a `Connection` of a real `TargetServer` without a socket. What
+ * the target sends is parsed into `received`; `next` waits for it. Bytes go in as they are given,
+ * so that tests can send anything.
  */
 export class TestInitiator {
   readonly connection: Connection;
@@ -306,7 +306,9 @@ export class TestInitiator {
   }
 }
 
-/** Length on the wire of the PDU at the start of `bytes`, or null while its header is incomplete. */
+/**
+ * Length on the wire of the PDU at the start of `bytes`, or null while its header is incomplete.
+ */
 function pduLength(bytes: Buffer, digests: Digests): number | null {
   if (bytes.length < 48) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
