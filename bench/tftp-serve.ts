@@ -2,7 +2,11 @@
 import { FolderFiles, TftpServer } from '#tftp/mod.ts';
 
 const [address = '127.0.0.1', folder = '.', mtu = '1500'] = process.argv.slice(2);
-const server = TftpServer.open({ address, mtu: Number(mtu), files: new FolderFiles([folder]) });
+const server = await TftpServer.open({
+  address,
+  mtu: Number(mtu),
+  files: new FolderFiles([folder]),
+});
 process.stdout.write('serving\n');
 process.once('SIGTERM', () => {
   process.stdout.write(`${JSON.stringify(server.counters())}\n`);

@@ -1,5 +1,6 @@
 export { blockDeviceGeometry } from './block-geometry.ts';
 export type { BlockGeometry } from './block-geometry.ts';
+export { Doorbell } from './doorbell.ts';
 export { ReadySet } from './epoll.ts';
 export { punchHole, punchHoleAsync, seekData, seekHole } from './file-space.ts';
 export { zeroRange, zeroRangeAsync } from './file-space.ts';

@@ -1,6 +1,6 @@
 import { EnvironmentError, InternalError } from '#base/mod.ts';
-import type { TftpFile } from './file.ts';
 import { OPCODE } from './packet.ts';
+import type { FileReader } from './reader.ts';
 
 /** Opcode and block number, before the data of each block. */
 const HEADER_BYTES = 4;
@@ -61,24 +61,24 @@ function frame(
   return to;
 }
 
-/** A file in memory, framed once; all transfers of that array at that block size share it. */
+/** A whole file as DATA packets, in shared memory. */
+export function frameWhole(content: Uint8Array, blockBytes: number): Uint8Array<SharedArrayBuffer> {
+  const blocks = Math.floor(content.length / blockBytes) + 1;
+  const framed = new Uint8Array(new SharedArrayBuffer(content.length + blocks * HEADER_BYTES));
+  frame(content, 1, blockBytes, framed, true);
+  return framed;
+}
+
+/** A file that was framed at once (`frameWhole`). */
 export class WholeFrame implements BlockSource {
   readonly #framed: Uint8Array;
   readonly #blockBytes: number;
   readonly #span: Span;
 
-  constructor(content: Uint8Array, blockBytes: number) {
-    const blocks = Math.floor(content.length / blockBytes) + 1;
-    const framed = new Uint8Array(content.length + blocks * HEADER_BYTES);
-    frame(content, 1, blockBytes, framed, true);
+  constructor(framed: Uint8Array, blockBytes: number) {
     this.#framed = framed;
     this.#blockBytes = blockBytes;
     this.#span = { bytes: framed, at: 0, lengthBytes: 0, blockCount: 0 };
-  }
-
-  /** Memory that it holds. */
-  get sizeBytes(): number {
-    return this.#framed.length;
   }
 
   at(firstBlock: number, blockCount: number): Span {
@@ -105,7 +105,7 @@ type Chunk = { bytes: Uint8Array; number: number; lengthBytes: number };
  * after it, so that a window may lie across their border and still be resent.
  */
 export class StreamFrame implements BlockSource {
-  readonly #file: TftpFile;
+  readonly #file: FileReader;
   readonly #blockBytes: number;
   readonly #chunkBlocks: number;
   readonly #chunks: Chunk[] = [];
@@ -117,7 +117,7 @@ export class StreamFrame implements BlockSource {
    * read to before it is framed (at least `stagingBytes` long; shared between sources: it holds
    * nothing between two calls).
    */
-  constructor(file: TftpFile, blockBytes: number, windowBlocks: number, staging: Uint8Array) {
+  constructor(file: FileReader, blockBytes: number, windowBlocks: number, staging: Uint8Array) {
     this.#file = file;
     this.#blockBytes = blockBytes;
     this.#chunkBlocks = chunkBlocks(blockBytes, windowBlocks);

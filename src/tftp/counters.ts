@@ -1,7 +1,7 @@
 import { Counters } from '#base/mod.ts';
 
 /** Everything the server counts, by reason. */
-const NAMES = [
+export const TFTP_COUNTERS = [
   'requests',
   'started',
   'finished',
@@ -24,10 +24,10 @@ const NAMES = [
   'sendErrors',
 ] as const;
 
-export type TftpCounter = (typeof NAMES)[number];
+export type TftpCounter = (typeof TFTP_COUNTERS)[number];
 export type TftpCounters = Counters<TftpCounter>;
 
 /** All counters at zero. */
 export function createCounters(): TftpCounters {
-  return new Counters<TftpCounter>(NAMES);
+  return new Counters<TftpCounter>(TFTP_COUNTERS);
 }

@@ -1,26 +1,23 @@
 import type { TftpClient } from './observer.ts';
 
 /**
- * A file that is being served: it stays the same for the whole transfer, even when a new one takes
- * its name meanwhile.
+ * A file that is being served: in memory, or open. It stays the same for the whole transfer, even
+ * when a new one takes its name meanwhile.
  */
-export interface TftpFile {
+export type TftpFile = {
   readonly sizeBytes: number;
-  /**
-   * All of it, when it is held in memory. Transfers of the same array share one framed copy, so it
-   * must never change.
-   */
-  readonly content?: Uint8Array;
-  /**
-   * Reads `lengthBytes` at `positionBytes` into `into[at…]` when that needs no disk: the bytes
-   * read, or -1 for "not now, call `read`". Throws a system error.
-   */
-  readNow(into: Uint8Array, at: number, lengthBytes: number, positionBytes: number): number;
-  /** The same, waiting for the disk off the event loop. Fewer bytes only at the end of the file. */
-  read(into: Uint8Array, at: number, lengthBytes: number, positionBytes: number): Promise<number>;
   /** Called once, when the transfer is over. */
-  close(): void;
-}
+  readonly close: () => void;
+} & (
+  | {
+      /** All of it, in shared memory (see `memoryFile`): transfers of the same array share it. */
+      readonly content: Uint8Array<SharedArrayBuffer>;
+    }
+  | {
+      /** Open for reading, a regular file of `sizeBytes`. */
+      readonly fd: number;
+    }
+);
 
 /** Where the server gets its files from. */
 export interface TftpFiles {
@@ -32,19 +29,18 @@ export interface TftpFiles {
   open(name: string, client: TftpClient): Promise<TftpFile>;
 }
 
-/** A file from bytes in memory, such as a generated script. `content` must not change any more. */
+/** A file from bytes in memory, such as a generated script. They are copied, unless shared already. */
 export function memoryFile(content: Uint8Array): TftpFile {
-  return {
-    sizeBytes: content.length,
-    content,
-    readNow(into, at, lengthBytes, positionBytes) {
-      const part = content.subarray(positionBytes, positionBytes + lengthBytes);
-      into.set(part, at);
-      return part.length;
-    },
-    read(into, at, lengthBytes, positionBytes) {
-      return Promise.resolve(this.readNow(into, at, lengthBytes, positionBytes));
-    },
-    close() {},
-  };
+  return { sizeBytes: content.length, content: shared(content), close() {} };
+}
+
+function shared(bytes: Uint8Array): Uint8Array<SharedArrayBuffer> {
+  if (isShared(bytes)) return bytes;
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  copy.set(bytes);
+  return copy;
+}
+
+function isShared(bytes: Uint8Array): bytes is Uint8Array<SharedArrayBuffer> {
+  return bytes.buffer instanceof SharedArrayBuffer;
 }

@@ -1,8 +1,8 @@
 import { constants, fstatSync, openSync, read as readFile } from 'node:fs';
-import { close as closeFile, closeSync, readdir } from 'node:fs';
+import { closeSync, readdir } from 'node:fs';
 import { promisify } from 'node:util';
 import { EnvironmentError, UserError, messageOf } from '#base/mod.ts';
-import { openBeneath, preadNowait, supportsNowait } from '#os/mod.ts';
+import { openBeneath } from '#os/mod.ts';
 import { ContentCache } from './content-cache.ts';
 import { memoryFile, type TftpFile, type TftpFiles } from './file.ts';
 import { candidatePaths } from './names.ts';
@@ -62,7 +62,12 @@ export class FolderFiles implements TftpFiles {
 
   async #serve(fd: number): Promise<TftpFile> {
     const stat = fstatSync(fd, { bigint: true });
-    if (stat.size > BigInt(SMALL_BYTES)) return new OpenFile(fd, Number(stat.size));
+    if (stat.size > BigInt(SMALL_BYTES)) {
+      const close = (): void => {
+        closeSync(fd);
+      };
+      return { sizeBytes: Number(stat.size), fd, close };
+    }
     try {
       // Whoever writes over a file in place changes its time; a new file has another inode.
       const identity = [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(':');
@@ -92,7 +97,7 @@ function openFolder(path: string): number {
 }
 
 async function readWhole(fd: number, sizeBytes: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(sizeBytes);
+  const bytes = new Uint8Array(new SharedArrayBuffer(sizeBytes));
   const { bytesRead } = await readAsync(fd, bytes, 0, sizeBytes, 0);
   return bytesRead === sizeBytes ? bytes : bytes.subarray(0, bytesRead);
 }
@@ -115,58 +120,4 @@ async function findAnyCase(root: number, path: string): Promise<string | undefin
     }
   }
   return found === '' ? undefined : found;
-}
-
-/** A file too large for memory: read as it is sent, from the inode that was opened. */
-class OpenFile implements TftpFile {
-  readonly sizeBytes: number;
-  readonly #fd: number;
-  readonly #nowait: boolean;
-  #reads = 0;
-  #closed = false;
-
-  constructor(fd: number, sizeBytes: number) {
-    this.#fd = fd;
-    this.sizeBytes = sizeBytes;
-    this.#nowait = supportsNowait(fd);
-  }
-
-  readNow(into: Uint8Array, at: number, lengthBytes: number, positionBytes: number): number {
-    if (!this.#nowait) return -1;
-    // A part that is resident, or any errno: the thread pool reads the rest, or meets the error.
-    const got = preadNowait(this.#fd, into, at, lengthBytes, positionBytes);
-    return got === lengthBytes ? got : -1;
-  }
-
-  async read(
-    into: Uint8Array,
-    at: number,
-    lengthBytes: number,
-    positionBytes: number,
-  ): Promise<number> {
-    this.#reads += 1;
-    try {
-      let got = 0;
-      while (got < lengthBytes) {
-        const position = positionBytes + got;
-        const part = await readAsync(this.#fd, into, at + got, lengthBytes - got, position);
-        if (part.bytesRead === 0) break;
-        got += part.bytesRead;
-      }
-      return got;
-    } finally {
-      this.#reads -= 1;
-      this.#closeWhenIdle();
-    }
-  }
-
-  close(): void {
-    this.#closed = true;
-    this.#closeWhenIdle();
-  }
-
-  /** Never under a read that still runs: its descriptor could belong to another file by then. */
-  #closeWhenIdle(): void {
-    if (this.#closed && this.#reads === 0) closeFile(this.#fd, () => {});
-  }
 }

@@ -1,11 +1,12 @@
-import { WholeFrame } from './blocks.ts';
+import { frameWhole } from './blocks.ts';
 
 /** What framed copies may take together. */
 const LIMIT_BYTES = 64 * 1024 * 1024;
 /** Smaller blocks make the frame much larger than the file, and framing slow: those are streamed. */
 const LEAST_BLOCK_BYTES = 512;
 
-type Entry = { readonly content: Uint8Array; readonly frame: WholeFrame; users: number };
+type Frame = Uint8Array<SharedArrayBuffer>;
+type Entry = { readonly content: Uint8Array; readonly frame: Frame; users: number };
 
 /**
  * Framed copies of files in memory, shared by the transfers of one content at one block size. Frames
@@ -31,15 +32,15 @@ export class FrameCache {
   acquire(
     content: Uint8Array,
     blockBytes: number,
-  ): { readonly frame: WholeFrame; readonly release: () => void } | undefined {
+  ): { readonly frame: Frame; readonly release: () => void } | undefined {
     if (blockBytes < LEAST_BLOCK_BYTES) return undefined;
     const key = `${this.#numberOf(content)}:${blockBytes}`;
     let entry = this.#entries.get(key);
     if (entry === undefined) {
       const estimate = content.length + (content.length / blockBytes + 1) * 4;
       if (!this.#makeRoom(estimate)) return undefined;
-      entry = { content, frame: new WholeFrame(content, blockBytes), users: 0 };
-      this.#heldBytes += entry.frame.sizeBytes;
+      entry = { content, frame: frameWhole(content, blockBytes), users: 0 };
+      this.#heldBytes += entry.frame.length;
     }
     // Last in the map: the most recently used.
     this.#entries.delete(key);
@@ -68,7 +69,7 @@ export class FrameCache {
       if (this.#heldBytes + bytes <= this.#limitBytes) break;
       if (entry.users > 0) continue;
       this.#entries.delete(key);
-      this.#heldBytes -= entry.frame.sizeBytes;
+      this.#heldBytes -= entry.frame.length;
     }
     return this.#heldBytes + bytes <= this.#limitBytes;
   }

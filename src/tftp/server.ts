@@ -1,18 +1,18 @@
 import { isIPv6 } from 'node:net';
-import { DecodeError, EnvironmentError, UserError, messageOf } from '#base/mod.ts';
-import { silentLog, systemClock, type Clock, type Log } from '#base/mod.ts';
+import { DecodeError, messageOf, silentLog, systemClock, type Clock, type Log } from '#base/mod.ts';
 import { UdpSocket, type Peer } from '#net/mod.ts';
-import { STAGING_BYTES, StreamFrame, type BlockSource } from './blocks.ts';
-import { createCounters, type TftpCounter, type TftpCounters } from './counters.ts';
-import { memoryFile, type TftpFile, type TftpFiles } from './file.ts';
+import { asNetascii } from './ascii-file.ts';
+import { TFTP_COUNTERS, createCounters, type TftpCounter, type TftpCounters } from './counters.ts';
+import type { TftpFile, TftpFiles } from './file.ts';
 import { FrameCache } from './frame-cache.ts';
-import { toNetascii } from './netascii.ts';
-import type { TftpFailure, TftpObserver, TftpRequest } from './observer.ts';
+import { failedJob } from './lane-loop.ts';
+import { LanePool, defaultThreads } from './lane-pool.ts';
+import { LocalLane, type JobSource, type Lane, type LaneEvent, type LaneJob } from './lane.ts';
+import type { TftpObserver, TftpRequest } from './observer.ts';
 import { blockMaxFor, negotiate, type Agreement } from './options.ts';
 import { ERROR_CODE, OPCODE, decodePacket, encodePacket } from './packet.ts';
 import type { Packet, RequestPacket } from './packet.ts';
-import { Ports, type Port, type PortHandlers } from './ports.ts';
-import { Session, type Segmentation } from './session.ts';
+import { refusalOf } from './refusal.ts';
 
 /** How the server is set up. */
 export type TftpServerOptions = {
@@ -32,6 +32,11 @@ export type TftpServerOptions = {
   readonly singlePort?: boolean;
   /** Options to ignore, such as `blksize`, for clients that ask for them and misbehave. */
   readonly ignoreOptions?: readonly string[];
+  /**
+   * Threads that carry the transfers, at least 1. Default: half of the processors, at most 4; the
+   * second starts when 16 clients come at once.
+   */
+  readonly threads?: number;
   /** Transfers at once. Default 1024. */
   readonly maxTransfers?: number;
 };
@@ -50,10 +55,12 @@ const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 const SEND_BUFFER_BYTES = 1024 * 1024;
 /** How long an unanswered transfer keeps its place when others wait: one resend and its answer. */
 const UNANSWERED_MS = 2000;
-/** No client repeats a request sooner than this after data stopped. */
-const RESTART_SILENCE_MS = 1000;
-/** A netascii file is converted in memory; it is text. */
-const NETASCII_MAX_BYTES = 16 * 1024 * 1024;
+/**
+ * A request for the file that is being sent is a late copy when there was news of the transfer (its
+ * start, a quarter of it) within this time: longer than clients wait before they repeat themselves.
+ */
+const RESTART_SILENCE_MS = 3000;
+const DEFAULT_MTU = 1500;
 
 /** The read-only TFTP server (RFC 1350, 2347, 2348, 2349, 7440). */
 export class TftpServer {
@@ -63,12 +70,12 @@ export class TftpServer {
   readonly #observer: TftpObserver;
   readonly #counters: TftpCounters = createCounters();
   readonly #frames = new FrameCache();
-  readonly #staging = new Uint8Array(STAGING_BYTES);
-  readonly #segmentation: Segmentation = { works: true };
-  /** By the client's address and port. */
-  readonly #sessions = new Map<string, Session>();
+  /** Where transfers run; in single-port mode here, on the listening socket. */
+  readonly #lanes: LanePool | LocalLane;
+  /** Running transfers by their number, and the same by the client's address and port. */
+  readonly #running = new Map<number, Running>();
+  readonly #byClient = new Map<string, Running>();
   readonly #opening = new Set<string>();
-  readonly #ports: Ports;
   #socket: UdpSocket | undefined;
   #requests = 0;
 
@@ -77,28 +84,25 @@ export class TftpServer {
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
     this.#observer = options.observer ?? {};
-    this.#ports = new Ports(this.#log);
+    const tell = (event: LaneEvent): void => {
+      this.#onLane(event);
+    };
+    this.#lanes =
+      options.singlePort === true
+        ? new LocalLane(tell, this.#clock)
+        : new LanePool(options.threads ?? defaultThreads(), tell, this.#log);
   }
 
-  /** Starts listening. Throws EnvironmentError as `openUdpSocket` does. */
-  static open(options: TftpServerOptions): TftpServer {
+  /** Starts listening. Rejects with EnvironmentError as `openUdpSocket` does. */
+  static async open(options: TftpServerOptions): Promise<TftpServer> {
     const server = new TftpServer(options);
-    server.#socket = UdpSocket.open(
-      {
-        ...server.#local(options.port ?? 69),
-        receiveBufferBytes: RECEIVE_BUFFER_BYTES,
-        sendBufferBytes: SEND_BUFFER_BYTES,
-      },
-      {
-        onMessage: (bytes, from) => {
-          server.#onListening(bytes, from);
-        },
-        onError: (e) => {
-          server.#log.warn({ error: e.message }, 'tftp: socket error');
-        },
-      },
-    );
-    return server;
+    try {
+      server.#listen();
+      return server;
+    } catch (e) {
+      await server.close();
+      throw e;
+    }
   }
 
   /** The address and port it listens on. */
@@ -106,24 +110,40 @@ export class TftpServer {
     return this.#socket?.localAddress() ?? { address: this.#options.address, port: 0 };
   }
 
-  /** How often what happened. */
+  /** Transfers that run now. */
+  get transfers(): number {
+    return this.#running.size;
+  }
+
+  /** How often what happened; a transfer's packets are added when it ends. */
   counters(): Record<TftpCounter, number> {
     return this.#counters.snapshot();
   }
 
-  /** Transfers that run now. */
-  get transfers(): number {
-    return this.#sessions.size;
-  }
-
   /** Ends all transfers, telling their clients, and closes every socket. */
   async close(): Promise<void> {
-    for (const session of this.#sessions.values()) {
-      session.stop('stopped', 'the server was stopped');
-    }
     const socket = this.#socket;
     this.#socket = undefined;
-    await Promise.all([this.#ports.close(), socket?.close()]);
+    await this.#lanes.close();
+    await socket?.close();
+  }
+
+  #listen(): void {
+    const buffers = {
+      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+      sendBufferBytes: SEND_BUFFER_BYTES,
+    };
+    this.#socket = UdpSocket.open(
+      { ...this.#local(this.#options.port ?? 69), ...buffers },
+      {
+        onMessage: (bytes, from) => {
+          this.#onListening(bytes, from);
+        },
+        onError: (e) => {
+          this.#log.warn({ error: e.message }, 'tftp: socket error');
+        },
+      },
+    );
   }
 
   #local(port: number): { family: 4 | 6; address: string; port: number; interface?: string } {
@@ -134,12 +154,12 @@ export class TftpServer {
 
   #onListening(bytes: Uint8Array, from: Peer): void {
     const opcode = bytes.length >= 2 ? ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0) : -1;
-    const isRequest = opcode === OPCODE.rrq || opcode === OPCODE.wrq;
-    if (!isRequest) {
-      const session =
-        this.#options.singlePort === true ? this.#sessions.get(keyOf(from)) : undefined;
-      if (session === undefined) this.#counters.inc('ignoredPackets');
-      else session.packet(bytes);
+    if (opcode !== OPCODE.rrq && opcode !== OPCODE.wrq) {
+      const running = this.#byClient.get(keyOf(from));
+      // In single-port mode the packets of all transfers come here.
+      if (running !== undefined && this.#lanes instanceof LocalLane) {
+        this.#lanes.packet(running.request.id, bytes);
+      } else this.#counters.inc('ignoredPackets');
       return;
     }
     let packet: Packet;
@@ -160,19 +180,22 @@ export class TftpServer {
 
   #onRead(packet: RequestPacket, from: Peer): void {
     const key = keyOf(from);
-    const running = this.#sessions.get(key);
-    if (this.#opening.has(key) || (running !== undefined && repeats(packet, running))) {
+    const running = this.#byClient.get(key);
+    if (this.#opening.has(key) || (running !== undefined && this.#repeats(packet, running))) {
       this.#counters.inc('duplicateRequests');
       return;
     }
-    // A ROM that uses one port for one file after the other, without a last ACK.
-    running?.abandon('replaced', 'the client asked again from the same port');
+    if (running !== undefined) {
+      // A ROM that uses one port for one file after the other, without a last ACK.
+      this.#byClient.delete(key);
+      const { lane, request } = running;
+      lane.stop(request.id, 'replaced', 'the client asked again from the same port', false);
+    }
     if (!this.#hasRoom()) {
       // Silence, not an ERROR: clients repeat their request, and somebody will have finished.
       this.#counters.inc('busy');
       return;
     }
-    this.#counters.inc('requests');
     const request: TftpRequest = {
       id: ++this.#requests,
       client: { address: from.address, port: from.port },
@@ -180,9 +203,11 @@ export class TftpServer {
       mode: packet.mode,
       options: Object.fromEntries(packet.options.toReversed()),
     };
+    this.#counters.inc('requests');
     this.#observer.request?.(request);
     if (packet.mode !== 'octet' && packet.mode !== 'netascii') {
       this.#counters.inc('badMode');
+      this.#counters.inc('failed');
       this.#refuse(from, ERROR_CODE.illegalOperation, 'Only octet and netascii are served');
       this.#observer.failed?.(request, 'bad-mode', `there is no transfer mode "${packet.mode}"`);
       return;
@@ -193,13 +218,24 @@ export class TftpServer {
     });
   }
 
+  /**
+   * Whether that request is the one that is being served already: the client repeated itself because
+   * our first packet was late, and the copy may arrive when data flows. A client that really starts
+   * again has been silent before.
+   */
+  #repeats(packet: RequestPacket, running: Running): boolean {
+    if (running.request.name !== packet.name) return false;
+    return !running.verified || this.#clock.monotonicMs() - running.newsAtMs < RESTART_SILENCE_MS;
+  }
+
   /** When all places are taken, one that never answered makes room: it may well be forged. */
   #hasRoom(): boolean {
     const most = this.#options.maxTransfers ?? MAX_TRANSFERS;
-    if (this.#sessions.size + this.#opening.size < most) return true;
-    for (const session of this.#sessions.values()) {
-      if (session.verified || session.ageMs < UNANSWERED_MS) continue;
-      session.stop('no-answer', 'its place was needed, and it had never answered');
+    if (this.#running.size + this.#opening.size < most) return true;
+    const beforeMs = this.#clock.monotonicMs() - UNANSWERED_MS;
+    for (const { verified, newsAtMs, lane, request } of this.#running.values()) {
+      if (verified || newsAtMs > beforeMs) continue;
+      lane.stop(request.id, 'no-answer', 'its place was needed, and it never answered', true);
       return true;
     }
     return false;
@@ -209,7 +245,7 @@ export class TftpServer {
     let file: TftpFile;
     try {
       file = await this.#options.files.open(request.name, request.client);
-      if (request.mode === 'netascii') file = await converted(file);
+      if (request.mode === 'netascii') file = await asNetascii(file);
     } catch (e) {
       this.#cannotOpen(request, e);
       return;
@@ -218,73 +254,113 @@ export class TftpServer {
       file.close();
       return;
     }
+    const family = isIPv6(this.#options.address) ? 6 : 4;
     const agreement = negotiate(packet.options, file.sizeBytes, {
-      blockMaxBytes: blockMaxFor(this.#options.mtu ?? 1500, isIPv6(this.#options.address) ? 6 : 4),
+      blockMaxBytes: blockMaxFor(this.#options.mtu ?? DEFAULT_MTU, family),
       ignore: this.#options.ignoreOptions ?? [],
     });
     try {
-      this.#start(request, file, agreement);
+      this.#start(request, file, agreement, this.#socket);
     } catch (e) {
-      file.close();
-      this.#cannotOpen(request, e);
+      this.#onLane(failedJob(request.id, messageOf(e)));
+      this.#refuse(request.client, ERROR_CODE.undefined, 'The file cannot be served');
     }
   }
 
-  #start(request: TftpRequest, file: TftpFile, agreement: Agreement): void {
-    const key = keyOf(request.client);
-    const { source, release } = this.#sourceOf(file, agreement);
-    const port = this.#openPort(request.client, {
-      fromClient: (bytes) => {
-        session.packet(bytes);
-      },
-      fromStranger: (bytes, answer) => {
-        // RFC 1350 §4: tell the stranger, and go on. Never answer an ERROR with one.
-        this.#counters.inc('strayPackets');
-        if (bytes[1] === OPCODE.error) return;
-        answer(errorPacket(ERROR_CODE.unknownTransferId, 'Unknown transfer'));
-      },
-      roundTripMs: () => session.roundTripMs,
-    });
-    const session = new Session({
+  #start(request: TftpRequest, file: TftpFile, agreement: Agreement, socket: UdpSocket): void {
+    const lanes = this.#lanes;
+    const place = lanes instanceof LanePool ? lanes.take() : { lane: lanes, leave: () => {} };
+    const { lane, leave } = place;
+    const { source, release } = this.#sourceOf(file, agreement.blockBytes);
+    const running: Running = {
       request,
-      agreement,
-      source,
       sizeBytes: file.sizeBytes,
-      target: port.target,
-      segmentation: this.#segmentation,
-      clock: this.#clock,
-      counters: this.#counters,
-      observer: this.#observer,
-      onEnd: () => {
-        this.#sessions.delete(key);
+      agreement,
+      lane,
+      newsAtMs: this.#clock.monotonicMs(),
+      verified: false,
+      letGo: () => {
+        leave();
         release();
         file.close();
-        port.close();
       },
-    });
-    this.#sessions.set(key, session);
-    session.start();
+    };
+    this.#running.set(request.id, running);
+    this.#byClient.set(keyOf(request.client), running);
+    const job: LaneJob = {
+      id: request.id,
+      client: request.client,
+      sizeBytes: file.sizeBytes,
+      agreement,
+      source,
+      local: { ...this.#local(0), sendBufferBytes: SEND_BUFFER_BYTES },
+    };
+    if (lane instanceof LocalLane) {
+      lane.add(job, socket.target(request.client), () => {}).start();
+    } else lane.start(job);
   }
 
   #sourceOf(
     file: TftpFile,
-    agreement: Agreement,
-  ): { readonly source: BlockSource; readonly release: () => void } {
-    const { blockBytes, windowBlocks } = agreement;
-    const shared =
-      file.content === undefined ? undefined : this.#frames.acquire(file.content, blockBytes);
-    if (shared !== undefined) return { source: shared.frame, release: shared.release };
-    const source = new StreamFrame(file, blockBytes, windowBlocks, this.#staging);
-    return { source, release() {} };
+    blockBytes: number,
+  ): { readonly source: JobSource; readonly release: () => void } {
+    if (!('content' in file)) return { source: { kind: 'fd', fd: file.fd }, release() {} };
+    const held = this.#frames.acquire(file.content, blockBytes);
+    if (held === undefined) {
+      return { source: { kind: 'content', content: file.content }, release() {} };
+    }
+    return { source: { kind: 'framed', framed: held.frame }, release: held.release };
   }
 
-  /** A port of its own for the transfer (its TID), or the listening one. */
-  #openPort(client: Peer, handlers: PortHandlers): Port {
-    if (this.#options.singlePort === true && this.#socket !== undefined) {
-      return { target: this.#socket.target(client), close() {} };
+  #onLane(event: LaneEvent): void {
+    const running = this.#running.get(event.id);
+    if (running === undefined) return;
+    const { request, agreement, sizeBytes } = running;
+    running.newsAtMs = this.#clock.monotonicMs();
+    switch (event.kind) {
+      case 'started': {
+        running.verified = true;
+        this.#counters.inc('started');
+        const { blockBytes, windowBlocks } = agreement;
+        this.#observer.started?.(request, { sizeBytes, blockBytes, windowBlocks });
+        break;
+      }
+      case 'progress':
+        this.#observer.progress?.(request, event.sentBytes);
+        break;
+      case 'ended':
+        this.#running.delete(event.id);
+        if (this.#byClient.get(keyOf(request.client)) === running) {
+          this.#byClient.delete(keyOf(request.client));
+        }
+        running.letGo();
+        for (const name of TFTP_COUNTERS) this.#counters.inc(name, event.tally[name] ?? 0);
+        this.#tellEnd(running, event);
+        break;
     }
-    const local = { ...this.#local(0), sendBufferBytes: SEND_BUFFER_BYTES };
-    return this.#ports.open(local, client, handlers);
+  }
+
+  #tellEnd(running: Running, event: LaneEvent & { readonly kind: 'ended' }): void {
+    const { request, sizeBytes } = running;
+    const { ending, durationMs } = event;
+    switch (ending.kind) {
+      case 'finished': {
+        const { acknowledged } = ending;
+        const retransmissions = event.tally.retransmittedBlocks ?? 0;
+        this.#counters.inc(acknowledged ? 'finished' : 'unacknowledged');
+        const facts = { sizeBytes, durationMs, retransmissions, acknowledged };
+        this.#observer.finished?.(request, facts);
+        break;
+      }
+      case 'probe':
+        this.#counters.inc('probes');
+        this.#observer.probe?.(request, sizeBytes);
+        break;
+      case 'failed':
+        this.#counters.inc('failed');
+        this.#observer.failed?.(request, ending.reason, ending.message);
+        break;
+    }
   }
 
   #cannotOpen(request: TftpRequest, e: unknown): void {
@@ -299,62 +375,23 @@ export class TftpServer {
   }
 
   #refuse(to: Peer, code: number, message: string): void {
-    this.#socket?.send(errorPacket(code, message), to.port, to.address);
+    this.#socket?.send(encodePacket({ op: 'error', code, message }), to.port, to.address);
   }
 }
+
+/** A transfer as this thread knows it. */
+type Running = {
+  readonly request: TftpRequest;
+  readonly sizeBytes: number;
+  readonly agreement: Agreement;
+  readonly lane: Lane | LocalLane;
+  /** When the lane last told of it. */
+  newsAtMs: number;
+  verified: boolean;
+  /** Gives back the file, its frame and its place in the lane. */
+  readonly letGo: () => void;
+};
 
 function keyOf(peer: Peer): string {
   return `${peer.address}|${peer.port}`;
-}
-
-/**
- * Whether that request is the one that is being served already: the client repeated itself because
- * our first packet was late, and the copy may arrive when data flows. A client that really starts
- * again has been silent before.
- */
-function repeats(packet: RequestPacket, running: Session): boolean {
-  if (running.request.name !== packet.name) return false;
-  return !running.verified || running.silentMs < RESTART_SILENCE_MS;
-}
-
-function errorPacket(code: number, message: string): Buffer {
-  return encodePacket({ op: 'error', code, message });
-}
-
-/** The one mapping of errors to the wire; no internal text leaves. */
-function refusalOf(e: unknown): {
-  counter: TftpCounter;
-  code: number;
-  text: string;
-  reason: TftpFailure;
-} {
-  if (e instanceof UserError && e.kind === 'not-found') {
-    const code = ERROR_CODE.notFound;
-    return { counter: 'notFound', code, text: 'File not found', reason: 'not-found' };
-  }
-  if (e instanceof UserError && e.kind === 'forbidden') {
-    const code = ERROR_CODE.accessViolation;
-    return { counter: 'forbidden', code, text: 'Access violation', reason: 'forbidden' };
-  }
-  const code = ERROR_CODE.undefined;
-  return { counter: 'unavailable', code, text: 'The file cannot be read', reason: 'unavailable' };
-}
-
-/** The whole file as netascii, in memory. */
-async function converted(file: TftpFile): Promise<TftpFile> {
-  try {
-    if (file.sizeBytes > NETASCII_MAX_BYTES) {
-      throw new EnvironmentError('netascii-too-large', {
-        what: 'the file is too large for netascii',
-        why: 'that mode is for text, and is converted in memory',
-        todo: 'ask for it in octet (binary) mode',
-      });
-    }
-    if (file.content !== undefined) return memoryFile(toNetascii(file.content));
-    const bytes = new Uint8Array(file.sizeBytes);
-    const got = await file.read(bytes, 0, bytes.length, 0);
-    return memoryFile(toNetascii(bytes.subarray(0, got)));
-  } finally {
-    file.close();
-  }
 }

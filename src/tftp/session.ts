@@ -2,31 +2,33 @@ import { constants } from 'node:os';
 import { DecodeError, messageOf, type Cancel, type Clock } from '#base/mod.ts';
 import { BYTES_PER_SEND, SEGMENTS_PER_SEND, type DatagramTarget } from '#os/mod.ts';
 import { packetBytes, type BlockSource, type Span } from './blocks.ts';
-import type { TftpCounters } from './counters.ts';
-import type { TftpFailure, TftpObserver, TftpRequest } from './observer.ts';
-import type { Agreement } from './options.ts';
+import type { TftpCounter } from './counters.ts';
+import type { LaneEvent, LaneJob } from './lane.ts';
+import type { TftpFailure } from './observer.ts';
 import { ERROR_CODE, OPCODE, decodePacket, encodePacket, type Packet } from './packet.ts';
 import { Transfer, type Ending, type Sending, type Step, type TransferEvent } from './transfer.ts';
 
 /** Whether the kernel cuts datagrams for us; switched off for good when a device cannot. */
 export type Segmentation = { works: boolean };
 
+/** What one transfer adds to the counters. */
+export type Tally = Partial<Record<TftpCounter, number>>;
+
 /** What a session is made of. */
 export type SessionParts = {
-  readonly request: TftpRequest;
-  readonly agreement: Agreement;
-  readonly sizeBytes: number;
+  readonly job: LaneJob;
   readonly source: BlockSource;
   readonly target: DatagramTarget;
   readonly segmentation: Segmentation;
   readonly clock: Clock;
-  readonly counters: TftpCounters;
-  readonly observer: TftpObserver;
-  /** Called once, at the end: lets go of the file, the frame and the socket. */
-  readonly onEnd: () => void;
+  readonly tell: (event: LaneEvent) => void;
+  /** A cold read begins (true), or is over. */
+  readonly onReading: (now: boolean) => void;
+  /** Called once, at the end. */
+  readonly closePort: () => void;
 };
 
-/** Observers hear of progress at each quarter. */
+/** News of progress at each quarter. */
 const PROGRESS_STEPS = 4;
 
 /** One running transfer: carries events to the machine, and what it says to socket and timer. */
@@ -34,6 +36,8 @@ export class Session {
   readonly #parts: SessionParts;
   readonly #transfer: Transfer;
   readonly #startedAtMs: number;
+  readonly #tally: Tally = {};
+  #sentBlocks = 0;
   #deadlineMs = 0;
   #timerDueMs = Number.POSITIVE_INFINITY;
   #cancelTimer: Cancel | undefined;
@@ -42,35 +46,18 @@ export class Session {
   #announced = false;
   #quarters = 0;
   #over = false;
+  #ending: Ending | undefined;
+  readonly #ended = Promise.withResolvers<void>();
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
-    this.#transfer = new Transfer(parts.agreement, parts.sizeBytes);
+    this.#transfer = new Transfer(parts.job.agreement, parts.job.sizeBytes);
     this.#startedAtMs = parts.clock.monotonicMs();
   }
 
-  get request(): TftpRequest {
-    return this.#parts.request;
-  }
-
-  /** The client has answered once. */
-  get verified(): boolean {
-    return this.#transfer.verified;
-  }
-
-  /** The smoothed round trip, 0 before the first answer. */
-  get roundTripMs(): number {
-    return this.#transfer.roundTripMs;
-  }
-
-  /** Milliseconds since the client last moved it forward. */
-  get silentMs(): number {
-    return this.#parts.clock.monotonicMs() - this.#transfer.progressAtMs;
-  }
-
-  /** Milliseconds since it began. */
-  get ageMs(): number {
-    return this.#parts.clock.monotonicMs() - this.#startedAtMs;
+  /** Resolves when it is over and nothing reads its file any more. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** Sends the first packet. */
@@ -78,35 +65,40 @@ export class Session {
     this.#event({ kind: 'start' });
   }
 
-  /** A packet of this client. */
-  packet(bytes: Uint8Array): void {
+  /** A packet of this client: the first `length` bytes of `bytes`, which are not kept. */
+  packet(bytes: Uint8Array, length: number): void {
     // The hot path: an ACK, without an object for it.
-    if (bytes.length >= 4 && bytes[0] === 0 && bytes[1] === OPCODE.ack) {
+    if (length >= 4 && bytes[0] === 0 && bytes[1] === OPCODE.ack) {
       this.#event({ kind: 'ack', block: ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0) });
       return;
     }
     let packet: Packet;
     try {
-      packet = decodePacket(bytes);
+      packet = decodePacket(bytes.subarray(0, length));
     } catch (e) {
       if (!(e instanceof DecodeError)) throw e;
-      this.#parts.counters.inc('malformed');
+      this.#count('malformed');
       return;
     }
     if (packet.op === 'error') {
       this.#event({ kind: 'error', code: packet.code, message: packet.message });
-    } else this.#parts.counters.inc('ignoredPackets');
+    } else this.#count('ignoredPackets');
   }
 
-  /** Ends it from our side, telling the client. */
-  stop(reason: TftpFailure, message: string): void {
-    if (!this.#over) this.#sendError(ERROR_CODE.undefined, 'Transfer ended by the server');
-    this.abandon(reason, message);
+  /** Somebody else's packet came to our port. */
+  stray(): void {
+    this.#count('strayPackets');
   }
 
-  /** Ends it without a word: the client has forgotten it. */
-  abandon(reason: TftpFailure, message: string): void {
+  /** Ends it from our side; `tell` sends the client an ERROR, unless it has forgotten us. */
+  stop(reason: TftpFailure, message: string, tell: boolean): void {
+    if (this.#over) return;
+    if (tell) this.#sendError(ERROR_CODE.undefined, 'Transfer ended by the server');
     this.#end({ kind: 'failed', reason, message });
+  }
+
+  #count(name: TftpCounter): void {
+    this.#tally[name] = (this.#tally[name] ?? 0) + 1;
   }
 
   #event(event: TransferEvent): void {
@@ -127,7 +119,7 @@ export class Session {
   #send(sending: Sending): void {
     switch (sending.kind) {
       case 'oack':
-        this.#sendBytes(encodePacket({ op: 'oack', options: this.#parts.agreement.answer }));
+        this.#sendBytes(encodePacket({ op: 'oack', options: this.#parts.job.agreement.answer }));
         break;
       case 'error':
         this.#sendError(sending.code, sending.message);
@@ -161,41 +153,48 @@ export class Session {
   #load(firstBlock: number, blockCount: number): void {
     this.#waiting = { firstBlock, blockCount };
     if (this.#loading) return;
-    this.#loading = true;
+    this.#setLoading(true);
     this.#parts.source.load(firstBlock).then(
       () => {
-        this.#loading = false;
+        this.#setLoading(false);
         const next = this.#waiting;
-        if (!this.#over && next !== undefined) this.#sendBlocks(next.firstBlock, next.blockCount);
+        if (this.#over) this.#report();
+        else if (next !== undefined) this.#sendBlocks(next.firstBlock, next.blockCount);
       },
       (e: unknown) => {
-        this.#loading = false;
-        this.#readFailed(e);
+        this.#setLoading(false);
+        if (this.#over) this.#report();
+        else this.#readFailed(e);
       },
     );
+  }
+
+  #setLoading(now: boolean): void {
+    this.#loading = now;
+    this.#parts.onReading(now);
   }
 
   #readFailed(e: unknown): void {
     if (this.#over) return;
     this.#sendError(ERROR_CODE.undefined, 'The file cannot be read');
-    this.#parts.counters.inc('unavailable');
+    this.#count('unavailable');
     this.#end({ kind: 'failed', reason: 'unavailable', message: messageOf(e) });
   }
 
   /** Sends framed packets, up to 64 in one call. */
   #transmit(span: Span): void {
-    const { agreement, segmentation, counters } = this.#parts;
-    const segment = packetBytes(agreement.blockBytes);
+    const { job, segmentation } = this.#parts;
+    const segment = packetBytes(job.agreement.blockBytes);
     const most = segmentation.works
       ? Math.max(1, Math.min(SEGMENTS_PER_SEND, Math.floor(BYTES_PER_SEND / segment)))
       : 1;
-    counters.inc('sentBlocks', span.blockCount);
+    this.#sentBlocks += span.blockCount;
     const end = span.at + span.lengthBytes;
     for (let at = span.at; at < end; at += most * segment) {
       const length = Math.min(most * segment, end - at);
       const errno = this.#sendSegments(span.bytes, at, length, segment);
       if (errno === 0) continue;
-      counters.inc(errno === constants.errno.EAGAIN ? 'sendBufferFull' : 'sendErrors');
+      this.#count(errno === constants.errno.EAGAIN ? 'sendBufferFull' : 'sendErrors');
       return; // as if lost: the time-out repeats it
     }
   }
@@ -221,7 +220,7 @@ export class Session {
 
   #sendBytes(bytes: Uint8Array): void {
     const sent = this.#parts.target.send(bytes, 0, bytes.length);
-    if (sent < 0) this.#parts.counters.inc('sendErrors');
+    if (sent < 0) this.#count('sendErrors');
   }
 
   /** One timer per session, moved only when it would fire too late: ACKs just shift the deadline. */
@@ -239,20 +238,17 @@ export class Session {
   }
 
   #tell(): void {
-    const { observer, request, agreement, sizeBytes } = this.#parts;
+    const { job, tell } = this.#parts;
     if (!this.#announced) {
       if (!this.#transfer.verified) return;
       this.#announced = true;
-      this.#parts.counters.inc('started');
-      const { blockBytes, windowBlocks } = agreement;
-      observer.started?.(request, { sizeBytes, blockBytes, windowBlocks });
+      tell({ kind: 'started', id: job.id });
     }
-    const quarter = Math.floor(
-      (PROGRESS_STEPS * this.#transfer.ackedBlocks) / this.#transfer.lastBlock,
-    );
-    if (quarter <= this.#quarters) return;
-    this.#quarters = quarter;
-    observer.progress?.(request, this.#transfer.ackedBlocks * agreement.blockBytes);
+    const { ackedBlocks, lastBlock } = this.#transfer;
+    if (ackedBlocks * PROGRESS_STEPS < (this.#quarters + 1) * lastBlock) return;
+    this.#quarters = Math.floor((PROGRESS_STEPS * ackedBlocks) / lastBlock);
+    const sentBytes = Math.min(job.sizeBytes, ackedBlocks * job.agreement.blockBytes);
+    tell({ kind: 'progress', id: job.id, sentBytes });
   }
 
   #end(ending: Ending): void {
@@ -260,29 +256,20 @@ export class Session {
     // A file of one block: its only ACK both starts and ends the story.
     if (ending.kind === 'finished') this.#tell();
     this.#over = true;
+    this.#ending = ending;
     this.#cancelTimer?.();
-    const { observer, request, counters, sizeBytes, clock } = this.#parts;
-    const { retransmissions } = this.#transfer;
-    counters.inc('retransmittedBlocks', retransmissions);
-    this.#parts.onEnd();
-    switch (ending.kind) {
-      case 'finished':
-        counters.inc(ending.acknowledged ? 'finished' : 'unacknowledged');
-        observer.finished?.(request, {
-          sizeBytes,
-          durationMs: clock.monotonicMs() - this.#startedAtMs,
-          retransmissions,
-          acknowledged: ending.acknowledged,
-        });
-        break;
-      case 'probe':
-        counters.inc('probes');
-        observer.probe?.(request, sizeBytes);
-        break;
-      case 'failed':
-        counters.inc('failed');
-        observer.failed?.(request, ending.reason, ending.message);
-        break;
-    }
+    this.#parts.closePort();
+    this.#report();
+  }
+
+  /** Once nothing reads the file any more: then its owner may close it. */
+  #report(): void {
+    const { job, tell, clock } = this.#parts;
+    if (this.#loading || this.#ending === undefined) return;
+    this.#tally.sentBlocks = this.#sentBlocks;
+    this.#tally.retransmittedBlocks = this.#transfer.retransmissions;
+    const durationMs = clock.monotonicMs() - this.#startedAtMs;
+    tell({ kind: 'ended', id: job.id, ending: this.#ending, durationMs, tally: this.#tally });
+    this.#ended.resolve();
   }
 }

@@ -103,16 +103,6 @@ export class Transfer {
     return this.#verified;
   }
 
-  /** When the client last acknowledged something new, or when it began. */
-  get progressAtMs(): number {
-    return this.#progressAtMs;
-  }
-
-  /** The smoothed round trip, 0 before the first sample. */
-  get roundTripMs(): number {
-    return this.#roundTrip.smoothedMs;
-  }
-
   /** Blocks that the client has. */
   get ackedBlocks(): number {
     return this.#acked;
