@@ -312,6 +312,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     if (this.#closed) return;
     for (let next = taskSet.next(); next !== undefined; next = taskSet.next()) {
       this.#startHeld(next);
+      this.wake();
     }
   }
 

@@ -368,6 +368,23 @@ test('the commands of a nexus are ended for PREEMPT AND ABORT, and only those', 
   assert.deepEqual([a.received.length, a.closed], [0, false]);
 });
 
+test('a command that waited for one that was aborted starts, and asks for its data', async () => {
+  const { bench, device } = gated();
+  const i = await ready(bench);
+  const doomed = write(i, 0, 1);
+  const ordered = i.commandPdu(readWrite('write', 1, 1), {
+    write: true,
+    attribute: 2,
+    expectedLengthBytes: BLOCK,
+  });
+  i.send(encodeScsiCommand(ordered));
+  manage(i, TaskFunction.ABORT_TASK, { tag: doomed });
+  assert.equal(i.received.length, 0);
+  await device.release();
+  const opcodes = [opcodeOf(await i.next()), opcodeOf(await i.next())];
+  assert.deepEqual(opcodes, [Opcode.R2T, Opcode.TASK_MANAGEMENT_RESPONSE]);
+});
+
 test('a unit is told when the command that it works on is aborted', async () => {
   const { bench, device } = gated();
   const i = await ready(bench);
