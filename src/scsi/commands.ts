@@ -42,6 +42,7 @@ import {
   preemptAndAbort,
   register,
   registerAndIgnore,
+  registerAndMove,
   releasePersistent,
   reservePersistent,
 } from './spc/persistent-out.ts';
@@ -159,6 +160,7 @@ const COMMANDS: readonly CommandRow[] = [
     ...own,
     action: 0x06,
   }),
+  row('PR OUT REGISTER AND MOVE', `5f 07 ${PR_OUT}`, registerAndMove, { ...own, action: 0x07 }),
   row('EXTENDED COPY(LID1)', '83 00 00 00 00 00 00 00 00 00 ff ff ff ff 00 00', extendedCopy, {
     direction: 'out',
     // Its own rights are checked for each unit it touches.

@@ -120,9 +120,7 @@ export class Reservations {
   }
 
   find(nexus: Nexus): Registration | undefined {
-    return this.#registrations.find(
-      (r) => r.initiatorPort === nexus.initiatorPort && r.targetPort === nexus.targetPort,
-    );
+    return this.#at(nexus.initiatorPort, nexus.targetPort);
   }
 
   /** REGISTER; with `ignoreKey` REGISTER AND IGNORE EXISTING KEY (SPC-4 §5.13.7). */
@@ -206,6 +204,32 @@ export class Reservations {
     return events;
   }
 
+  /**
+   * REGISTER AND MOVE (SPC-4 §5.13.8): the holder hands its reservation to another I_T nexus, which
+   * need not be logged in.
+   */
+  registerAndMove(
+    nexus: Nexus,
+    key: string,
+    newKey: string,
+    to: Pick<Registration, 'initiatorPort' | 'targetPort'>,
+    options: { readonly unregister: boolean; readonly keep: boolean },
+  ): ReservationEvent[] {
+    const own = this.#entitled(nexus, key);
+    if (this.#holder !== own || isAllRegistrants(this.#type)) throw conflict();
+    if (newKey === NO_KEY) throw ScsiError.invalidParameter(8);
+    const same = to.initiatorPort === own.initiatorPort && to.targetPort === own.targetPort;
+    if (same) throw ScsiError.invalidParameter(24);
+    const known = this.#at(to.initiatorPort, to.targetPort);
+    const heir = known ?? this.#add(to, newKey);
+    heir.key = newKey;
+    this.#holder = heir;
+    if (options.unregister) this.#registrations.splice(this.#registrations.indexOf(own), 1);
+    this.keepThroughPowerLoss = options.keep;
+    this.generation += 1;
+    return [];
+  }
+
   /** What APTPL keeps, or null when nothing is to be kept. */
   snapshot(): PersistentState | null {
     if (!this.keepThroughPowerLoss || this.#registrations.length === 0) return null;
@@ -221,10 +245,7 @@ export class Reservations {
   restore(state: PersistentState): void {
     this.#registrations.push(...state.registrations.map((r) => ({ ...r })));
     const h = state.holder;
-    this.#holder =
-      this.#registrations.find(
-        (r) => r.initiatorPort === h?.initiatorPort && r.targetPort === h.targetPort,
-      ) ?? null;
+    this.#holder = h === null ? null : (this.#at(h.initiatorPort, h.targetPort) ?? null);
     this.#type = this.#holder === null ? 0 : state.type;
     this.keepThroughPowerLoss = true;
   }
@@ -243,12 +264,19 @@ export class Reservations {
     return own;
   }
 
-  #add(nexus: Nexus, key: string): void {
+  #at(initiatorPort: string, targetPort: number): Registration | undefined {
+    return this.#registrations.find(
+      (r) => r.initiatorPort === initiatorPort && r.targetPort === targetPort,
+    );
+  }
+
+  #add(to: Pick<Registration, 'initiatorPort' | 'targetPort'>, key: string): Registration {
     if (this.#registrations.length >= REGISTRATIONS_MAX) {
       throw ScsiError.check(Sense.INSUFFICIENT_REGISTRATION_RESOURCES);
     }
-    const { initiatorPort, targetPort } = nexus;
-    this.#registrations.push({ initiatorPort, targetPort, key });
+    const added = { initiatorPort: to.initiatorPort, targetPort: to.targetPort, key };
+    this.#registrations.push(added);
+    return added;
   }
 
   #unregister(own: Registration): ReservationEvent[] {

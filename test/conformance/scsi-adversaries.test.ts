@@ -347,6 +347,29 @@ test('32_preempt-and-abort is refused where the transport cannot abort', async (
   assert.equal((await prOut(one, 5, 3, KEY_A, KEY_A)).sense, '5/24/00');
 });
 
+test('32_register-and-move: the heir holds it, the old holder is out, and back it comes', async () => {
+  const { one, set } = bench();
+  const two = new Initiator(set, TWO);
+  const move = (who: Initiator, to: string, key: string, newKey: string): Promise<Ended> => {
+    const out = Buffer.concat([hex(key), hex(newKey), Buffer.alloc(64)]);
+    out.set([0x02, 0, 1, 0, 0, 0, 56, 0x45, 0, 0, 52], 17);
+    out.write(to, 28);
+    return who.run(hex('5f 07 00 00 00 00 00 00 50 00'), { out });
+  };
+  await prOut(one, 0, 0, NO_KEY, KEY_A);
+  assert.equal((await move(one, two.initiatorPort, KEY_A, KEY_B)).status, 0x18);
+  await prOut(one, 1, 3, KEY_A, NO_KEY);
+  assert.equal((await move(one, 'iqn.bad', KEY_A, KEY_B)).sense, '5/26/00');
+  assert.equal((await move(one, two.initiatorPort, KEY_A, NO_KEY)).sense, '5/26/00');
+  assert.equal((await move(one, one.initiatorPort, KEY_A, KEY_B)).sense, '5/26/00');
+  assert.equal((await move(one, two.initiatorPort, KEY_A, KEY_B)).status, 0);
+  assert.deepEqual([(await write10(one)).status, (await write10(two)).status], [0x18, 0]);
+  const full = (await two.run(hex('5e 03 00 00 00 00 00 00 ff 00'))).data;
+  assert.ok(full.includes(two.initiatorPort) && !full.includes(one.initiatorPort));
+  assert.equal((await move(two, one.initiatorPort, KEY_B, KEY_A)).status, 0);
+  assert.deepEqual([(await write10(one)).status, (await write10(two)).status], [0, 0x18]);
+});
+
 test('32_clear: all registrations go, the others are told', async () => {
   const { one, set } = bench();
   const two = new Initiator(set, TWO);

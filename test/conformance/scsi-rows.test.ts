@@ -27,6 +27,16 @@ function list(key: string, actionKey: string, flags = 0): Buffer {
   return Buffer.concat([hex(key), hex(actionKey), hex('00000000'), Buffer.from([flags, 0, 0, 0])]);
 }
 
+/** A REGISTER AND MOVE parameter list to port 1, 80 bytes long. */
+function moveList(key: string, newKey: string, initiatorPort: string): Buffer {
+  const out = Buffer.concat([hex(key), hex(newKey), Buffer.alloc(64)]);
+  out[19] = 1;
+  out.writeUInt32BE(56, 20);
+  out.set([0x45, 0, 0, 52], 24);
+  out.write(initiatorPort, 28);
+  return out;
+}
+
 const block = Buffer.alloc(512, 0xa5);
 const modeList6 = hex('00 00 00 00 08 12 04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00');
 const modeList10 = Buffer.concat([Buffer.alloc(8), modeList6.subarray(4)]);
@@ -95,6 +105,15 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
   'PR OUT REGISTER AND IGNORE EXISTING KEY': {
     cdb: '5f 06 00 00 00 00 00 00 18 00',
     out: list('ff'.repeat(8), KEY),
+  },
+  'PR OUT REGISTER AND MOVE': {
+    cdb: '5f 07 01 00 00 00 00 00 50 00',
+    out: moveList(KEY, KEY, 'iqn.2026-11.org.polyboot:heir,i,0x00023d000009'),
+    before: async (b) => {
+      await registerAa(b);
+      const cdb = hex('5f 01 01 00 00 00 00 00 18 00');
+      await b.one.run(cdb, { out: list(KEY, '00'.repeat(8)) });
+    },
   },
   'EXTENDED COPY(LID1)': {
     cdb: '83 00 00 00 00 00 00 00 00 00 00 00 00 4c 00 00',
