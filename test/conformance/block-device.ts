@@ -61,39 +61,26 @@ async function using(make: SubjectFactory, body: (device: BlockDevice) => Promis
   }
 }
 
-/** Declares one test of the suite. */
-type Check = (what: string, body: (device: BlockDevice) => Promise<void>) => void;
+/** Tests of the suite by what they say. */
+type Cases = Readonly<Record<string, (device: BlockDevice) => Promise<void>>>;
 
-/** What every `BlockDevice` that can be written must do. One call per implementation. */
-export function blockDeviceSuite(name: string, make: SubjectFactory): void {
-  const check: Check = (what, body) => {
-    test(`${name}: ${what}`, () => using(make, body));
-  };
-  shapeAndData(check);
-  anyPlace(check);
-  callbacks(check);
-  together(check);
-  space(check);
-  end(check);
-}
-
-function shapeAndData(check: Check): void {
-  check('has whole blocks', async (d) => {
+const SHAPE: Cases = {
+  'has whole blocks': async (d) => {
     assert.equal(d.sizeBytes % d.blockBytes, 0);
     assert.equal(d.physicalBlockBytes % d.blockBytes, 0);
     assert.equal(d.readOnly, false);
     assert.ok(d.sizeBytes >= 4 * MIB, 'the suite needs 4 MiB');
     await Promise.resolve();
-  });
+  },
 
-  check('reads zeros where nothing was written', async (d) => {
+  'reads zeros where nothing was written': async (d) => {
     const bytes = await readBytes(d, d.sizeBytes - d.blockBytes, d.blockBytes);
     assert.ok(bytes.every((b) => b === 0));
-  });
-}
+  },
+};
 
-function anyPlace(check: Check): void {
-  check('reads back what was written, at any place and from any place', async (d) => {
+const ANY_PLACE: Cases = {
+  'reads back what was written, at any place and from any place': async (d) => {
     const reference = Buffer.alloc(4 * MIB);
     const blocks = reference.length / d.blockBytes;
     const runs = fc.array(
@@ -133,11 +120,11 @@ function anyPlace(check: Check): void {
       }),
       { numRuns: 20, seed: 7 },
     );
-  });
-}
+  },
+};
 
-function callbacks(check: Check): void {
-  check('answers a callback once, and never before the call returned', async (d) => {
+const CALLBACKS: Cases = {
+  'answers a callback once, and never before the call returned': async (d) => {
     const block = Buffer.alloc(d.blockBytes, 1);
     const starts: ((done: BlockDone) => void)[] = [
       (done) => d.write(0, block, 0, block.length, done),
@@ -159,11 +146,11 @@ function callbacks(check: Check): void {
       });
       assert.equal(answers, 1);
     }
-  });
-}
+  },
+};
 
-function together(check: Check): void {
-  check('keeps many calls apart that are under way together', async (d) => {
+const TOGETHER: Cases = {
+  'keeps many calls apart that are under way together': async (d) => {
     const pieces = Array.from({ length: 32 }, (_, i) => Buffer.alloc(64 * 1024, i + 1));
     await Promise.all(
       pieces.map((p, i) =>
@@ -184,9 +171,9 @@ function together(check: Check): void {
     backs.forEach((back, i) => {
       assert.ok(pieces[i]?.equals(back));
     });
-  });
+  },
 
-  check('answers several flushes that are asked for together', async (d) => {
+  'answers several flushes that are asked for together': async (d) => {
     await writeBytes(d, 0, Buffer.alloc(d.blockBytes, 3));
     await Promise.all(
       Array.from({ length: 5 }, () =>
@@ -195,25 +182,15 @@ function together(check: Check): void {
         }),
       ),
     );
-  });
-}
+  },
+};
 
-function space(check: Check): void {
-  for (const way of ['discard', 'writeZeroes'] as const) {
-    check(`${way} leaves zeros there, and nothing else changes`, async (d) => {
-      const data = Buffer.alloc(MIB, 0x5a);
-      await writeBytes(d, 0, data);
-      const from = 3 * d.blockBytes;
-      const length = 256 * 1024 + d.blockBytes;
-      await asked((done) => {
-        d[way](from, length, done);
-      });
-      data.fill(0, from, from + length);
-      assert.ok((await readBytes(d, 0, MIB)).equals(data));
-    });
-  }
+const SPACE: Cases = {
+  'discard leaves zeros there, and nothing else changes': (d) => leavesZeros(d, 'discard'),
 
-  check('extents cover the disk, and data is never called a hole', async (d) => {
+  'writeZeroes leaves zeros there, and nothing else changes': (d) => leavesZeros(d, 'writeZeroes'),
+
+  'extents cover the disk, and data is never called a hole': async (d) => {
     await writeBytes(d, MIB, Buffer.alloc(64 * 1024, 9));
     let at = 0;
     let data = 0;
@@ -230,11 +207,9 @@ function space(check: Check): void {
     }
     assert.equal(at, d.sizeBytes);
     assert.ok(data >= 64 * 1024);
-  });
+  },
 
-  check(
-    'a discarded range that was data can be told from data, where space is given back',
-    async (d) => {
+  'a discarded range that was data can be told from data, where space is given back': async (d) => {
       await writeBytes(d, 0, Buffer.alloc(2 * MIB, 9));
       await asked((done) => {
         d.discard(MIB, MIB, done);
@@ -243,10 +218,10 @@ function space(check: Check): void {
       assert.equal(extent.state, d.canDiscard ? 'hole' : extent.state);
     },
   );
-}
+};
 
-function end(check: Check): void {
-  check('close is idempotent, and afterwards every call fails as gone', async (d) => {
+const END: Cases = {
+  'close is idempotent, and afterwards every call fails as gone': async (d) => {
     await asked((done) => {
       d.close(done);
     });
@@ -262,7 +237,25 @@ function end(check: Check): void {
       }),
       kindIs('gone'),
     );
+  },
+};
+
+async function leavesZeros(d: BlockDevice, way: 'discard' | 'writeZeroes'): Promise<void> {
+  const data = Buffer.alloc(MIB, 0x5a);
+  await writeBytes(d, 0, data);
+  const from = 3 * d.blockBytes;
+  const length = 256 * 1024 + d.blockBytes;
+  await asked((done) => {
+    d[way](from, length, done);
   });
+  data.fill(0, from, from + length);
+  assert.ok((await readBytes(d, 0, MIB)).equals(data));
+}
+
+/** What every `BlockDevice` that can be written must do. One call per implementation. */
+export function blockDeviceSuite(name: string, make: SubjectFactory): void {
+  const all = { ...SHAPE, ...ANY_PLACE, ...CALLBACKS, ...TOGETHER, ...SPACE, ...END };
+  for (const [what, body] of Object.entries(all)) test(`${name}: ${what}`, () => using(make, body));
 }
 
 /** For `assert.rejects` and `assert.throws`. */
