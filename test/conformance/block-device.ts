@@ -210,14 +210,13 @@ const SPACE: Cases = {
   },
 
   'a discarded range that was data can be told from data, where space is given back': async (d) => {
-      await writeBytes(d, 0, Buffer.alloc(2 * MIB, 9));
-      await asked((done) => {
-        d.discard(MIB, MIB, done);
-      });
-      const extent = d.extentAt(MIB, MIB);
-      assert.equal(extent.state, d.canDiscard ? 'hole' : extent.state);
-    },
-  );
+    await writeBytes(d, 0, Buffer.alloc(2 * MIB, 9));
+    await asked((done) => {
+      d.discard(MIB, MIB, done);
+    });
+    const extent = d.extentAt(MIB, MIB);
+    assert.equal(extent.state, d.canDiscard ? 'hole' : extent.state);
+  },
 };
 
 const END: Cases = {
