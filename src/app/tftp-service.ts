@@ -36,7 +36,7 @@ export async function startTftp(inputs: Inputs): Promise<TftpService> {
       const mtu = network.interface.mtu;
       const observer = parts.tftpStory;
       servers.push(
-        TftpServer.open({ address, port, mtu, files, observer, singlePort, clock, log }),
+        await TftpServer.open({ address, port, mtu, files, observer, singlePort, clock, log }),
       );
     }
   } catch (e) {

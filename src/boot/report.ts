@@ -1,4 +1,5 @@
 import { normalizeMac, type Explanation } from '#base/mod.ts';
+import { decodeIpxeError } from '#ipxe/mod.ts';
 import type { Stage } from './stages.ts';
 import type { Facts } from './timeline.ts';
 
@@ -39,10 +40,14 @@ export function reportFrom(query: URLSearchParams, behind: string | undefined): 
 function failure(mac: string, step: string, error: string): Report {
   const code = /^[0-9a-f]{8}$/i.test(error) ? error.toLowerCase() : undefined;
   const facts = { step: step.slice(0, 40), ...(code === undefined ? {} : { error: code }) };
+  const known = code === undefined ? undefined : decodeIpxeError(code);
+  const said = known?.meaning ?? known?.text;
   const problem = {
     what: `iPXE could not go on at "${printableStep(step)}".`,
-    ...(code === undefined ? {} : { why: `its error is http://ipxe.org/${code}` }),
-    todo: adviceFor(step),
+    ...(code === undefined
+      ? {}
+      : { why: `its error is http://ipxe.org/${code}${said === undefined ? '' : `: ${said}`}` }),
+    todo: known?.todo ?? adviceFor(step),
   };
   return { kind: 'failed', mac, facts, problem };
 }

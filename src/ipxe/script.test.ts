@@ -123,7 +123,9 @@ suite('scripts', () => {
       at('set username:hex 70:34\n'),
       at('set reverse-password:hex '),
       at('sanhook --drive 0x80 iscsi:10.77.0.1::3260:0:iqn.2026-11.org.polyboot:p4.0 '),
-      at('sanhook --drive 0x81 iscsi:10.77.0.1::3261:0:iqn.2026-11.org.polyboot:p4.1 '),
+      at(
+        'sanhook --no-describe --drive 0x81 iscsi:10.77.0.1::3261:0:iqn.2026-11.org.polyboot:p4.1 ',
+      ),
       at('sanboot --no-describe --drive 0x80 '),
       at('\n:failed\n'),
       at('sanunhook --drive 0x81 '),
@@ -139,7 +141,18 @@ suite('scripts', () => {
     const plan = { kind: 'iso', url: `${BASE}/images/d.iso` } as const;
     const script = machineScript({ ...MACHINE, plan });
     const hooks = [...script.matchAll(/^sanhook (.*?) (iscsi:|http:)/gm)].map((m) => m[1]);
-    assert.deepEqual(hooks, ['--no-describe --drive 0x80', '--drive 0x81', '--drive 0x82']);
+    const silent = '--no-describe --drive';
+    assert.deepEqual(hooks, [`${silent} 0x80`, '--drive 0x81', `${silent} 0x82`]);
+  });
+
+  test('the firmware table tells of two drives, of one with CHAP: more do not fit', () => {
+    const [drive] = MACHINE.drives;
+    assert.ok(drive !== undefined);
+    const { chap, ...open } = MACHINE;
+    const told = (script: string): number => (script.match(/^sanhook --drive/gm) ?? []).length;
+    assert.equal(told(machineScript({ ...open, drives: [drive, drive, drive] })), 2);
+    assert.ok(chap !== undefined);
+    assert.equal(told(machineScript({ ...open, chap, drives: [drive, drive, drive] })), 1);
   });
 
   test('kernel: names for EFI, the command line as given', () => {

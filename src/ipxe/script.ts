@@ -18,6 +18,15 @@ const UNKNOWN_TIMEOUT_MS = 15_000;
 const MENU_TIMEOUT_RANGE_MS = [1000, 3_600_000] as const;
 
 /**
+ * Drives that the firmware table (iBFT) tells the operating system of. Debian's 2019 BIOS build has
+ * 768 bytes for it and refuses to hook what no longer fits ("Could not describe SAN devices",
+ * 34852006): two drives always fit, but CHAP takes the room of one.
+ */
+function describedDrives(input: MachineScript): number {
+  return input.chap === undefined ? 2 : 1;
+}
+
+/**
  * The script of a known machine. Runs on every iPXE since 2019, BIOS and UEFI. Throws UserError
  * when a value cannot be put into a script (see text.ts); never guesses.
  */
@@ -55,7 +64,7 @@ export function machineScript(input: MachineScript): string {
     ...input.drives.flatMap((drive, n) => {
       const number = first + n;
       const step = driveStep(number, input.baseUrl, drive.uris);
-      return hookDrive(number, drive.uris, attemptsOf(input), step, true);
+      return hookDrive(number, drive.uris, attemptsOf(input), step, n < describedDrives(input));
     }),
     ...bootLines(plan),
     ...failureScreen(hooked.toReversed()),
