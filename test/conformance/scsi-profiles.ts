@@ -71,9 +71,9 @@ const IQN = 'iqn.2026-11.org.polyboot:conformance.0';
 export type Exported = { readonly urls: readonly string[]; readonly close: () => Promise<void> };
 
 function filtered(raw: BlockDevice, profile: Profile): BlockDevice {
-  if (profile.encrypted === true) return new CryptDevice(raw, new EphemeralKey());
   const { writeMs } = profile;
-  return writeMs === undefined ? raw : new DelayDevice(raw, systemClock, { writeMs });
+  const disk = writeMs === undefined ? raw : new DelayDevice(raw, systemClock, { writeMs });
+  return profile.encrypted === true ? new CryptDevice(disk, new EphemeralKey()) : disk;
 }
 
 /** Exports a fresh, empty image of a profile on a free port of the loopback interface. */
