@@ -70,6 +70,8 @@ export function hookDrive(
     `:hook_${number}`,
     `sanhook ${options} ${words} && goto hooked_${number} ||`,
     'set code ${errno:hexraw}',
+    // A drive that was hooked and not described is taken already when it is tried again.
+    `sanunhook --drive ${number} ||`,
     'inc tries',
     `iseq \${tries} ${attempts} && goto failed ||`,
     `echo Drive ${number}: attempt \${tries} of ${attempts} failed, trying again`,
