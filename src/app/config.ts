@@ -117,7 +117,8 @@ export type Config = z.output<typeof settings>;
 export type NetworkConfig = Config['networks'][number];
 
 /**
- * Parses the text of a configuration file. Throws a `UserError` that names every fault with its line.
+ * Parses the text of a configuration file. Throws a `UserError` that names every fault with its
+ * line.
  */
 export function parseConfig(text: string, file: string): Config {
   return readYaml(settings, text, file);

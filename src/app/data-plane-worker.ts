@@ -16,7 +16,8 @@ import { serveDisk } from './served-disk.ts';
 
 /**
  * The data-plane thread: the iSCSI target and its disks, driven by messages (see
- * `data-plane-protocol.ts`). Nothing here waits for the main thread; events go to it as they happen.
+ * `data-plane-protocol.ts`). Nothing here waits for the main thread; events go to it as they
+ * happen.
  */
 class DataPlaneWorker {
   readonly #post: (tell: Tell) => void;

@@ -33,8 +33,8 @@ const LOGIN_LIMIT_MS = 30_000;
 
 /**
  * `polyboot demo`: a virtual machine boots Debian over a private network from this program, by
- * firmware that is not iPXE. Resolves to the exit code: 0 only when the guest reported that its root
- * is our disk.
+ * firmware that is not iPXE. Resolves to the exit code: 0 only when the guest reported that its
+ * root is our disk.
  */
 export async function demo(options: Options): Promise<number> {
   const image = options.env[INSIDE];

@@ -21,9 +21,9 @@ type Options = {
 type Entry = { readonly drive: DriveExport; readonly served: ServedDrive };
 
 /**
- * Keeps the drives that are served equal to the drives that should be. A drive with a running system
- * on it is not pulled away by a change of plans: the change waits until its sessions are gone or its
- * machine starts again.
+ * Keeps the drives that are served equal to the drives that should be. A drive with a running
+ * system on it is not pulled away by a change of plans: the change waits until its sessions are
+ * gone or its machine starts again.
  */
 export class DriveTable {
   readonly #options: Options;

@@ -23,7 +23,9 @@ export type ExportOptions = {
   readonly terminal: Terminal;
 };
 
-/** Files of other formats: shown raw they would be a broken disk, and writing would destroy them. */
+/**
+ * Files of other formats: shown raw they would be a broken disk, and writing would destroy them.
+ */
 const OTHER_FORMATS = ['.qcow2', '.vmdk', '.vhd', '.vhdx', '.vdi'];
 
 /**

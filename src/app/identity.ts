@@ -14,7 +14,8 @@ export function unitIdentity(serial: string): UnitIdentity {
     vendor: 'POLYBOOT',
     product: 'DISK',
     revision: REVISION,
-    // Names can be longer than the field and alike in their first letters: the digest tells them apart.
+    // Names can be longer than the field and alike in their first letters: the digest tells them
+    // apart.
     serial: digest.slice(0, 16).toUpperCase(),
     // NAA 3h, locally assigned (SPC-4 §7.8.6.6.4): 60 bits of our own.
     naa: `3${digest.slice(16, 31)}`,

@@ -2,9 +2,9 @@ import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
 
 /**
- * Where a loader file is among the folders, first match wins: by its exact path below a folder. What
- * is found is served from the folder that really holds it, because distributions link builds from
- * one place to another.
+ * Where a loader file is among the folders, first match wins: by its exact path below a folder.
+ * What is found is served from the folder that really holds it, because distributions link builds
+ * from one place to another.
  */
 export function locateLoader(
   folders: readonly string[],

@@ -5,8 +5,8 @@ import { normalizeMac } from '#base/mod.ts';
 const COMPLETE = 0x2;
 
 /**
- * The MAC address that the kernel's neighbour table has for an IPv4 address, or undefined. Read anew
- * each time: it is asked once per script, and the table is a few lines.
+ * The MAC address that the kernel's neighbour table has for an IPv4 address, or undefined. Read
+ * anew each time: it is asked once per script, and the table is a few lines.
  */
 export function neighbourMac(address: string): string | undefined {
   return parseNeighbours(readTable()).get(address);

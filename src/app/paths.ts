@@ -17,7 +17,9 @@ export type Paths = {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What decides the folders: the settings, else the user's own place, else the system's for root. */
+/**
+ * What decides the folders: the settings, else the user's own place, else the system's for root.
+ */
 export function pathsOf(config: Config, env: Environment, isRoot: boolean): Paths {
   const home = env['HOME'] ?? '/';
   const data = env['XDG_DATA_HOME'] ?? join(home, '.local/share');

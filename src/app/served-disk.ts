@@ -39,6 +39,9 @@ export async function serveDisk(server: TargetServer, disk: DiskSpec): Promise<S
         device,
         identity: unitIdentity(disk.serial),
         kind: cdrom ? 'cdrom' : 'disk',
+        abortTasks: (nexus) => {
+          server.abortTasksOf(nexus, 0);
+        },
         ...(disk.removable === undefined ? {} : { removable: disk.removable }),
         ...(disk.cache === undefined ? {} : { cache: disk.cache }),
       }),

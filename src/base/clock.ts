@@ -1,6 +1,8 @@
 /** Time as a dependency, so that every time-out can be tested without waiting. */
 export interface Clock {
-  /** Monotonic milliseconds: for time-outs and leases' remaining time (a clock jump cannot hurt). */
+  /**
+   * Monotonic milliseconds: for time-outs and leases' remaining time (a clock jump cannot hurt).
+   */
   monotonicMs(): number;
   /** Wall clock, milliseconds since 1970: for people and for what is stored. */
   wallMs(): number;

@@ -3,7 +3,8 @@
  *
  * - `DecodeError`: bad bytes. From the wire or a file; always counted, never fatal.
  * - `UserError`: the caller's. Carries what happened, why, and what to do.
- * - `EnvironmentError`: the machine's (a port taken, no permission, a missing file). Same three parts.
+ * - `EnvironmentError`: the machine's (a port taken, no permission, a missing file). Same three
+ * parts.
  * - `InternalError`: ours. An invariant does not hold; the message is for the log only.
  */
 export abstract class PolybootError extends Error {

@@ -5,7 +5,10 @@ export function formatMac(bytes: Uint8Array): string {
   return Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join(':');
 }
 
-/** Any usual spelling (`AA-BB-…`, `aabb.ccdd.eeff`, bare hex) → lower-case with colons, or undefined. */
+/**
+ * Any usual spelling (`AA-BB-…`, `aabb.ccdd.eeff`, bare hex) → lower-case with colons, or
+ * undefined.
+ */
 export function normalizeMac(text: string): string | undefined {
   const hex = text.trim().toLowerCase().replaceAll(/[:.-]/g, '');
   if (!/^[0-9a-f]{12}$/.test(hex)) return undefined;

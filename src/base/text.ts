@@ -33,7 +33,9 @@ export function formatBytes(bytes: number): string {
   return `${Number(value.toFixed(digits))} ${units[unit] ?? 'B'}`;
 }
 
-/** "504M", "7.8G", "1TiB", "4096" → bytes (powers of 1024), or undefined when it is none of these. */
+/**
+ * "504M", "7.8G", "1TiB", "4096" → bytes (powers of 1024), or undefined when it is none of these.
+ */
 export function parseSize(text: string): number | undefined {
   const m = /^(\d+(?:\.\d+)?)\s*(?:([kmgtp])(?:i?b)?|b)?$/i.exec(text.trim());
   if (m === null) return undefined;

@@ -6,8 +6,8 @@ export type Patience = { readonly limitMs: number; readonly problem: Explanation
 
 /**
  * Stage → what to think when nothing follows it. The limits are generous for slow firmware: UEFI
- * retries DHCP for a minute, and a Pentium reads a loader at 300 KB/s. A stage without a row may last
- * for ever: DOS stays at `disk`, and a booted system at `os` or `ready`.
+ * retries DHCP for a minute, and a Pentium reads a loader at 300 KB/s. A stage without a row may
+ * last for ever: DOS stays at `disk`, and a booted system at `os` or `ready`.
  */
 export const PATIENCE: Partial<Readonly<Record<Stage, Patience>>> = {
   'power-on': {

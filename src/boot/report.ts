@@ -19,8 +19,9 @@ const REGISTER_FACTS = ['manufacturer', 'product', 'serial', 'platform', 'versio
 const FACT_LENGTH_MAX = 120;
 
 /**
- * Reads the query of `/boot/report`. `behind` is the MAC that the address really belongs to: it wins
- * over what the query claims, so that one machine cannot speak for another. Undefined: nobody's.
+ * Reads the query of `/boot/report`. `behind` is the MAC that the address really belongs to: it
+ * wins over what the query claims, so that one machine cannot speak for another. Undefined:
+ * nobody's.
  */
 export function reportFrom(query: URLSearchParams, behind: string | undefined): Report | undefined {
   const mac = behind ?? normalizeMac(query.get('mac') ?? '');

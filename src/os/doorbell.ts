@@ -9,8 +9,8 @@ const write = bindCall('intptr_t write(int fd, void *bytes, size_t length)');
 const read = bindCall('intptr_t read(int fd, void *bytes, size_t length)');
 
 /**
- * Wakes a thread that waits in a `ReadySet`: an eventfd(2). The number of its descriptor goes to the
- * other thread, which makes its own end of it.
+ * Wakes a thread that waits in a `ReadySet`: an eventfd(2). The number of its descriptor goes to
+ * the other thread, which makes its own end of it.
  */
 export class Doorbell {
   readonly fd: number;

@@ -21,6 +21,10 @@ const epollWait = bindCall(
   'int epoll_pwait2(int epoll, uintptr_t events, int most, uintptr_t timeout, uintptr_t mask)',
 );
 
+/**
+ * Sockets that are watched for input (epoll(7)): a thread with a wait of its own, instead of the
+ * event loop's. `wait` says which are ready.
+ */
 export class ReadySet {
   readonly #epoll: number;
   readonly #events: DataView;

@@ -5,8 +5,8 @@ import type { EnvironmentError } from '#base/mod.ts';
 /**
  * Space inside files and block devices: fallocate(2) and lseek(2) with SEEK_DATA/SEEK_HOLE. The
  * plain forms run in the caller's thread; the `…Async` forms in libuv's thread pool.
- * All errors are EnvironmentError with the errno name as code: `ENOTSUP` (Node's name of EOPNOTSUPP)
- * where the file system cannot, `ENOSPC`, `EIO`.
+ * All errors are EnvironmentError with the errno name as code: `ENOTSUP` (Node's name of
+ * EOPNOTSUPP) where the file system cannot, `ENOSPC`, `EIO`.
  */
 const KEEP_SIZE = 0x01;
 const PUNCH_HOLE = 0x02;
@@ -65,7 +65,9 @@ export function seekData(fd: number, offsetBytes: number): number {
   return seek(fd, offsetBytes, SEEK_DATA, 'cannot look for data');
 }
 
-/** The offset of the first hole at or after `offsetBytes` (the end counts as one); -1 past the end. */
+/**
+ * The offset of the first hole at or after `offsetBytes` (the end counts as one); -1 past the end.
+ */
 export function seekHole(fd: number, offsetBytes: number): number {
   return seek(fd, offsetBytes, SEEK_HOLE, 'cannot look for a hole');
 }

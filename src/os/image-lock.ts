@@ -16,7 +16,8 @@ const PERMISSION = { read: 0, write: 1, writeUnchanged: 2, resize: 3 } as const;
 
 /**
  * What a holder does, and what it does not let others do: the same bytes as a QEMU guest's disk.
- * Reading is not forbidden, so `qemu-img convert -U` ("I know that it changes") still works; without
+ * Reading is not forbidden, so `qemu-img convert -U` ("I know that it changes") still works;
+ * without
  * -U the tools want that nobody writes, and fail.
  */
 const MODES = {

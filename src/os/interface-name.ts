@@ -21,7 +21,9 @@ export function interfaceNameBytes(name: string): Uint8Array {
   return out;
 }
 
-/** The interface's number. Throws EnvironmentError `no-interface` when there is none of that name. */
+/**
+ * The interface's number. Throws EnvironmentError `no-interface` when there is none of that name.
+ */
 export function interfaceIndex(name: string): number {
   const index = ifNameToIndex()(interfaceNameBytes(name));
   if (index !== 0) return index;

@@ -90,7 +90,8 @@ function addEntry(found: Map<string, Draft>, entry: DataView): void {
   if (address === 0) return;
   const family = peek()(address, 2).getUint16(0, true);
   if (family === AF_PACKET) {
-    // struct sockaddr_ll { u16 family, protocol; int index; u16 hatype; u8 pkttype, halen, addr[8] }
+    // struct sockaddr_ll { u16 family, protocol; int index; u16 hatype; u8 pkttype, halen, addr[8]
+    // }
     const link = peek()(address, 20);
     draft.index = link.getInt32(4, true);
     if (link.getUint8(11) === 6) draft.mac = formatMac(new Uint8Array(link.buffer, 12, 6));

@@ -60,7 +60,10 @@ export function preadNowait(
   return nowait()(fd, into, at, lengthBytes, positionBytes);
 }
 
-/** Whether this open file answers `preadNowait`: asked once per file, then remembered by the caller. */
+/**
+ * Whether this open file answers `preadNowait`: asked once per file, then remembered by the
+ * caller.
+ */
 export function supportsNowait(fd: number): boolean {
   const probe = new Uint8Array(512);
   try {

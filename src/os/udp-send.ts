@@ -13,7 +13,9 @@ const UDP_SEGMENT = 103;
 /** What one segmented send takes: 64 segments, and as many bytes as one UDP datagram holds. */
 export const SEGMENTS_PER_SEND = 64;
 export const BYTES_PER_SEND = 65_507;
-/** struct msghdr, struct iovec and one struct cmsghdr with a u16, each at its place in one block. */
+/**
+ * struct msghdr, struct iovec and one struct cmsghdr with a u16, each at its place in one block.
+ */
 const MSGHDR_BYTES = 56;
 const IOVEC_AT = 56;
 const CMSG_AT = 72;

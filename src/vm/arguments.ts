@@ -157,7 +157,9 @@ function fileNode(name: string, filename: string, driver: string, readOnly: bool
   return { driver, 'node-name': name, 'read-only': readOnly, file };
 }
 
-/** `iscsi://host[:port]/target/lun` as QEMU's block options. Throws UserError when it is not one. */
+/**
+ * `iscsi://host[:port]/target/lun` as QEMU's block options. Throws UserError when it is not one.
+ */
 export function parseIscsiUrl(text: string): { portal: string; target: string; lun: number } {
   const m = /^iscsi:\/\/(\[[0-9a-f:]+\]|[^/:@[\]]+)(?::(\d{1,5}))?\/([^/]+)\/(\d{1,5})$/i.exec(
     text,

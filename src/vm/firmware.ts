@@ -4,7 +4,9 @@ import { EnvironmentError } from '#base/mod.ts';
 /** UEFI for virtual machines: its code, and the template of its variables (copied per machine). */
 export type UefiFirmware = { readonly code: string; readonly variables: string };
 
-/** Where distributions put EDK2 for x86-64; the 4 MiB build first, the 2 MiB one is being retired. */
+/**
+ * Where distributions put EDK2 for x86-64; the 4 MiB build first, the 2 MiB one is being retired.
+ */
 const PLACES: readonly UefiFirmware[] = [
   { code: '/usr/share/OVMF/OVMF_CODE_4M.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.fd' },
   { code: '/usr/share/OVMF/OVMF_CODE.fd', variables: '/usr/share/OVMF/OVMF_VARS.fd' },

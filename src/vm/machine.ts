@@ -48,7 +48,9 @@ export class VirtualMachine {
   readonly spec: MachineSpec;
   readonly qmp: QmpClient;
   readonly serial: SerialConsole;
-  /** The private folder: sockets, UEFI variables, whatever the caller puts there. Gone after stop. */
+  /**
+   * The private folder: sockets, UEFI variables, whatever the caller puts there. Gone after stop.
+   */
   readonly folder: string;
   readonly #process: QemuProcess;
   readonly #clock: Clock;

@@ -4,13 +4,17 @@ import { DecodeError } from '#base/mod.ts';
 import { cp437 } from './cp437.ts';
 import type { QmpClient } from './qmp.ts';
 
-/** The PC's colour text screen: 25 rows of 80 cells, each a character byte and an attribute byte. */
+/**
+ * The PC's colour text screen: 25 rows of 80 cells, each a character byte and an attribute byte.
+ */
 const ROWS = 25;
 const COLUMNS = 80;
 const TEXT_MEMORY = 0xb8000;
 const TEXT_BYTES = ROWS * COLUMNS * 2;
 
-/** The cells of text memory as 25 lines without trailing blanks. Throws DecodeError if cut short. */
+/**
+ * The cells of text memory as 25 lines without trailing blanks. Throws DecodeError if cut short.
+ */
 export function decodeTextScreen(memory: Uint8Array): string[] {
   if (memory.length < TEXT_BYTES) {
     throw new DecodeError('text-screen', 'the text screen is cut short', memory.length);

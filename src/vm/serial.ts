@@ -29,7 +29,9 @@ export class SerialConsole {
   #startMs: number;
   #text = '';
   #partial = '';
-  /** Characters forgotten from the front of `#text`, and the place (ever) up to which waits looked. */
+  /**
+   * Characters forgotten from the front of `#text`, and the place (ever) up to which waits looked.
+   */
   #forgotten = 0;
   #cursor = 0;
   #closed = false;

@@ -76,7 +76,8 @@ function layouts(): Layout[] {
       geometry: [260, 256, 63],
     },
     {
-      // Larger than INT 13h reaches: the last addressable sector is where the table's geometry ends.
+      // Larger than INT 13h reaches: the last addressable sector is where the table's geometry
+      // ends.
       name: 'overlong',
       sizeBytes: 9 * 1024 * MIB,
       entries: [misspelt(wholeDisk(9 * 1024 * MIB, 63, 255), [0, 1, 1], [1023, 254, 63])],

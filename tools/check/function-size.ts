@@ -19,7 +19,10 @@ export function functionSizeFindings(file: SourceFile): Finding[] {
   const found: Finding[] = [];
   file.lines.forEach((line, i) => {
     const groups = STARTS.map((s) => s.exec(line)?.groups).find((g) => g !== undefined);
-    if (groups === undefined || /^(?:if|for|while|switch|catch)$/.test(groups['name'] ?? ''))
+    if (
+      groups === undefined ||
+      /^(?:if|for|while|switch|catch|test|suite)$/.test(groups['name'] ?? '')
+    )
       return;
     const close = `${groups['indent'] ?? ''}}`;
     const end = file.lines.findIndex((l, j) => j > i && (l === close || l.startsWith(`${close};`)));
