@@ -11,9 +11,14 @@ import { PeerServer } from './peers.ts';
 import { PolybootServer } from './polyboot.ts';
 import type { BootServer, DhcpRole } from './server.ts';
 
+/** Polyboot, or dnsmasq + nginx + tgt as packaged or tuned for speed. */
+export type ServerKind = 'polyboot' | 'peers' | 'tuned-peers';
+
 /** What a scenario differs in from the ordinary: our server as DHCP server, one guest. */
 export type ScenarioOptions = {
   readonly role?: DhcpRole;
+  /** Default: Polyboot, unless `POLYBOOT_BOOT_SERVER` says otherwise. */
+  readonly server?: ServerKind;
   /** Beyond what every guest needs. */
   readonly needs?: Needs;
   /** Guests that are started one after the other; the time limit grows with them. */
@@ -46,9 +51,7 @@ export class Rig {
     try {
       await options.before?.(lab, folder);
       const role = options.role ?? 'server';
-      const server = usesPeers()
-        ? await PeerServer.start(lab, folder, role, { routerAdvertisement: true })
-        : await PolybootServer.start(lab, folder, role);
+      const server = await startServer(options.server ?? chosenServer(), lab, folder, role);
       return new Rig(lab, server, folder);
     } catch (e) {
       await lab.close();
@@ -75,9 +78,12 @@ export class Rig {
   async report(): Promise<string> {
     const parts: string[] = [];
     for (const machine of this.#machines) {
-      parts.push(`── guest ${machine.spec.name}`, machine.serial.tail(40));
+      const state = machine.running ? '' : ` ended: ${(await machine.ended()).reason}`;
+      parts.push(`── guest ${machine.spec.name}${state}`, machine.serial.tail(40));
       if (machine.running && machine.spec.firmware === 'bios') {
-        parts.push('── its screen', ...(await readTextScreen(machine.qmp, machine.folder)));
+        // A guest that just ended has no screen; its serial line is all there is.
+        const screen = await readTextScreen(machine.qmp, machine.folder).catch(() => []);
+        parts.push('── its screen', ...screen);
       }
     }
     parts.push('── server', this.server.output().slice(-12_000));
@@ -94,10 +100,26 @@ export class Rig {
 
 /** True when the scenarios are tried on the stock programs instead of on Polyboot. */
 export function usesPeers(): boolean {
-  return process.env['POLYBOOT_BOOT_SERVER'] === 'peers';
+  return chosenServer() !== 'polyboot';
 }
 
-/** One boot scenario as a test: its own network, server and guests; a failure shows all they said. */
+function chosenServer(): ServerKind {
+  return process.env['POLYBOOT_BOOT_SERVER'] === 'peers' ? 'tuned-peers' : 'polyboot';
+}
+
+function startServer(
+  kind: ServerKind,
+  lab: Lab,
+  folder: string,
+  role: DhcpRole,
+): Promise<BootServer> {
+  if (kind === 'polyboot') return PolybootServer.start(lab, folder, role);
+  return PeerServer.start(lab, folder, role, { tuned: kind === 'tuned-peers' });
+}
+
+/**
+ * One boot scenario as a test: its own network, server and guests; a failure shows all they said.
+ */
 export function scenario(
   name: string,
   options: ScenarioOptions,

@@ -31,7 +31,10 @@ export interface BootServer {
   addMachine(machine: ServedMachine): Promise<void>;
   /** The URL by which iPXE reaches a machine's drive. */
   targetUrl(machine: string, drive: number): string;
-  /** Waits until the server has seen that stage of the machine's boot. Servers without a story return. */
+  /**
+   * Waits until the server has seen that stage of the machine's boot. Servers without a story
+   * return.
+   */
   waitStage(mac: string, stage: string, limitMs: number): Promise<void>;
   /** The geometry that the server says iPXE will guess for a disk; undefined when it says none. */
   predictGeometry(image: string): Promise<readonly number[] | undefined>;
