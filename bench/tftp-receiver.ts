@@ -1,7 +1,7 @@
 /**
  * The receiving side of a TFTP transfer without sockets (RFC 1350, RFC 7440), for simulated links
- * and for load. It acknowledges like a careful client: at the end of each window, at the last block,
- * once per gap, and again when the sender repeats what it already has.
+ * and for load. It acknowledges like a careful client: at the end of each window, at the last
+ * block, once per gap, and again when the sender repeats what it already has.
  */
 export class Receiver {
   readonly #blockBytes: number;

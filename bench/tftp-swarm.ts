@@ -143,7 +143,7 @@ class Client {
     const at = inbox.slotAt(n);
     const { data } = inbox;
     this.#server ??= new DatagramTarget(this.fd, inbox.nameOf(n));
-    switch (data[at + 1]) {
+    switch (data[at + 1] ?? 0) {
       case 3: {
         this.#receiver ??= new Receiver(512, 1);
         const length = inbox.lengthOf(n) - 4;

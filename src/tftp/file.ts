@@ -29,7 +29,9 @@ export interface TftpFiles {
   open(name: string, client: TftpClient): Promise<TftpFile>;
 }
 
-/** A file from bytes in memory, such as a generated script. They are copied, unless shared already. */
+/**
+ * A file from bytes in memory, such as a generated script. They are copied, unless shared already.
+ */
 export function memoryFile(content: Uint8Array): TftpFile {
   return { sizeBytes: content.length, content: shared(content), close() {} };
 }

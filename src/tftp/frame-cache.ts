@@ -2,15 +2,18 @@ import { frameWhole } from './blocks.ts';
 
 /** What framed copies may take together. */
 const LIMIT_BYTES = 64 * 1024 * 1024;
-/** Smaller blocks make the frame much larger than the file, and framing slow: those are streamed. */
+/**
+ * Smaller blocks make the frame much larger than the file, and framing slow: those are streamed.
+ */
 const LEAST_BLOCK_BYTES = 512;
 
 type Frame = Uint8Array<SharedArrayBuffer>;
 type Entry = { readonly content: Uint8Array; readonly frame: Frame; users: number };
 
 /**
- * Framed copies of files in memory, shared by the transfers of one content at one block size. Frames
- * in use are never dropped, so when all room is in use there is none: the caller streams instead.
+ * Framed copies of files in memory, shared by the transfers of one content at one block size.
+ * Frames in use are never dropped, so when all room is in use there is none: the caller streams
+ * instead.
  */
 export class FrameCache {
   readonly #limitBytes: number;

@@ -22,8 +22,8 @@ const UNKNOWN_TRANSFER = encodePacket({
 });
 
 /**
- * Runs transfers with a wait of its own: while there are any, this thread waits in our epoll instead
- * of libuv's, and lets libuv turn in between. Only for a thread that does nothing else.
+ * Runs transfers with a wait of its own: while there are any, this thread waits in our epoll
+ * instead of libuv's, and lets libuv turn in between. Only for a thread that does nothing else.
  */
 export class LaneLoop implements Lane {
   readonly #tell: (event: LaneEvent) => void;

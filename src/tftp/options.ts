@@ -33,9 +33,9 @@ export type OptionLimits = {
 };
 
 /**
- * Answers the options of a read request (RFC 2347): only what was asked for, equal or lower; what is
- * unknown or out of range is left out, as if the server did not know it. Of duplicates the first
- * counts.
+ * Answers the options of a read request (RFC 2347): only what was asked for, equal or lower; what
+ * is unknown or out of range is left out, as if the server did not know it. Of duplicates the
+ * first counts.
  */
 export function negotiate(
   options: readonly TftpOption[],

@@ -78,6 +78,7 @@ export class TftpServer {
   readonly #opening = new Set<string>();
   #socket: UdpSocket | undefined;
   #requests = 0;
+  #closed: Promise<void> | undefined;
 
   private constructor(options: TftpServerOptions) {
     this.#options = options;
@@ -120,8 +121,13 @@ export class TftpServer {
     return this.#counters.snapshot();
   }
 
-  /** Ends all transfers, telling their clients, and closes every socket. */
-  async close(): Promise<void> {
+  /** Ends all transfers, telling their clients, and closes every socket. Idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     const socket = this.#socket;
     this.#socket = undefined;
     await this.#lanes.close();
@@ -219,9 +225,9 @@ export class TftpServer {
   }
 
   /**
-   * Whether that request is the one that is being served already: the client repeated itself because
-   * our first packet was late, and the copy may arrive when data flows. A client that really starts
-   * again has been silent before.
+   * Whether that request is the one that is being served already: the client repeated itself
+   * because our first packet was late, and the copy may arrive when data flows. A client that
+   * really starts again has been silent before.
    */
   #repeats(packet: RequestPacket, running: Running): boolean {
     if (running.request.name !== packet.name) return false;

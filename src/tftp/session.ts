@@ -223,7 +223,9 @@ export class Session {
     if (sent < 0) this.#count('sendErrors');
   }
 
-  /** One timer per session, moved only when it would fire too late: ACKs just shift the deadline. */
+  /**
+   * One timer per session, moved only when it would fire too late: ACKs just shift the deadline.
+   */
   #arm(deadlineMs: number): void {
     this.#deadlineMs = deadlineMs;
     if (deadlineMs >= this.#timerDueMs) return;

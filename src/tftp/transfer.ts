@@ -6,8 +6,8 @@ import { RoundTrip } from './round-trip.ts';
 
 /**
  * One read transfer, without sockets, files or timers: it says which blocks to send and when it
- * wants to be woken. Blocks are counted from 1 and never wrap here; the wire carries the low 16 bits
- * (block 65536 is 0, as every client that loads more than 32 MB at 512 bytes expects).
+ * wants to be woken. Blocks are counted from 1 and never wrap here; the wire carries the low 16
+ * bits (block 65536 is 0, as every client that loads more than 32 MB at 512 bytes expects).
  *
  *   phase      event            →  phase      sends
  *   idle       start, options      offered    OACK
@@ -22,8 +22,8 @@ import { RoundTrip } from './round-trip.ts';
  *   any        ERROR               over
  *
  * The Sorcerer's Apprentice (RFC 1123 §4.2.3.1): data is resent on an ACK only where the ACK tells
- * of a gap (RFC 7440 §4), and never sooner than a round trip after the last sending, so a duplicated
- * packet cannot breed.
+ * of a gap (RFC 7440 §4), and never sooner than a round trip after the last sending, so a
+ * duplicated packet cannot breed.
  */
 export type TransferEvent =
   | { readonly kind: 'start' }
@@ -65,6 +65,10 @@ const GAP_ROUND_TRIPS = 0.9;
 
 type Phase = 'idle' | 'offered' | 'sending' | 'over';
 
+/**
+ * One transfer as a pure machine (RFC 1350, 2347–2349, 7440): packets and time in, packets to send
+ * and the next deadline out. The caller passes the clock in and does what it says.
+ */
 export class Transfer {
   readonly #agreement: Agreement;
   /** Number of the last block; it is shorter than the others, maybe empty (RFC 1350 §6). */
