@@ -5,4 +5,4 @@ export { FolderFiles } from './folder-files.ts';
 export type { TftpClient, TftpFailure, TftpFinished, TftpObserver } from './observer.ts';
 export type { TftpRequest, TftpStarted } from './observer.ts';
 export { TftpServer } from './server.ts';
-export type { TftpServerOptions } from './server.ts';
+export type { TftpServerOptions } from './server-options.ts';

@@ -3,7 +3,7 @@ import { DecodeError, messageOf, silentLog, systemClock, type Clock, type Log } 
 import { UdpSocket, type Peer } from '#net/mod.ts';
 import { asNetascii } from './ascii-file.ts';
 import { TFTP_COUNTERS, createCounters, type TftpCounter, type TftpCounters } from './counters.ts';
-import type { TftpFile, TftpFiles } from './file.ts';
+import type { TftpFile } from './file.ts';
 import { FrameCache } from './frame-cache.ts';
 import { failedJob } from './lane-loop.ts';
 import { LanePool, defaultThreads } from './lane-pool.ts';
@@ -13,33 +13,7 @@ import { blockMaxFor, negotiate, type Agreement } from './options.ts';
 import { ERROR_CODE, OPCODE, decodePacket, encodePacket } from './packet.ts';
 import type { Packet, RequestPacket } from './packet.ts';
 import { refusalOf } from './refusal.ts';
-
-/** How the server is set up. */
-export type TftpServerOptions = {
-  /** The address to listen on; transfers answer from the same one. */
-  readonly address: string;
-  /** Default 69. */
-  readonly port?: number;
-  /** Listen on this interface only. */
-  readonly interface?: string;
-  /** MTU of the path to the clients: blocks that do not fit are not agreed to. Default 1500. */
-  readonly mtu?: number;
-  readonly files: TftpFiles;
-  readonly observer?: TftpObserver;
-  readonly log?: Log;
-  readonly clock?: Clock;
-  /** Answer from the listening port, for networks that translate addresses. */
-  readonly singlePort?: boolean;
-  /** Options to ignore, such as `blksize`, for clients that ask for them and misbehave. */
-  readonly ignoreOptions?: readonly string[];
-  /**
-   * Threads that carry the transfers, at least 1. Default: half of the processors, at most 4; the
-   * second starts when 16 clients come at once.
-   */
-  readonly threads?: number;
-  /** Transfers at once. Default 1024. */
-  readonly maxTransfers?: number;
-};
+import type { TftpServerOptions } from './server-options.ts';
 
 /**
  * A classroom of 500 that powers on twice; each transfer costs a socket and at most 0.7 MB (two
