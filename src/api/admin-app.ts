@@ -58,6 +58,10 @@ export async function buildAdminApp(options: AdminAppOptions): Promise<ApiApp> {
     }
     done();
   });
+  app.addHook('onSend', async (request, _reply, payload) => {
+    if (!['GET', 'HEAD'].includes(request.method)) await options.services.settled();
+    return payload;
+  });
   app.setErrorHandler((error, _request, reply) => sendError(error, reply, log));
   app.setNotFoundHandler((request, reply) =>
     sendError(noSuchRoute(request.method, request.url.slice(0, 200)), reply, log),

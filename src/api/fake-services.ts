@@ -22,6 +22,10 @@ export class FakeServices implements AdminServices {
     });
   }
 
+  settled(): Promise<void> {
+    return Promise.resolve();
+  }
+
   leases(): ReturnType<AdminServices['leases']> {
     return [
       {

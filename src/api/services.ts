@@ -50,6 +50,8 @@ export interface AdminServices {
   readonly machines: MachineService;
   readonly images: AdminImages;
   readonly events: AdminEvents;
+  /** Resolves when what was changed is in force: a drive just attached can be logged in to. */
+  settled(): Promise<void>;
   leases(): readonly Lease[];
   status(): Status | Promise<Status>;
 }

@@ -13,6 +13,7 @@ export function adminServices(server: BootServer, version: string): AdminService
       lastId: () => timeline.lastId(),
       subscribe: (listener) => timeline.subscribe(listener),
     },
+    settled: () => server.services.settled(),
     leases: () => leasesOf(server),
     status: () => statusOf(server, version),
   };

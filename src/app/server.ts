@@ -30,6 +30,8 @@ export type Services = {
   readonly tftp: TftpService;
   readonly http: HttpServer;
   readonly plane: DataPlane;
+  /** Resolves when the drives are served as the last change of machines wants it. */
+  readonly settled: () => Promise<void>;
 };
 
 /**
@@ -68,6 +70,7 @@ export class BootServer {
     const stops: Built['stops'] = [];
     try {
       const built = await build(options, networks, stops);
+      adviseProxies(networks, options.log);
       return new BootServer({ ...built, networks, findings, stops }, options);
     } catch (e) {
       await unwind(stops, options.log);
@@ -94,7 +97,9 @@ async function look(
 ): Promise<{ networks: readonly BootNetwork[]; findings: readonly Finding[] }> {
   const { config, paths } = options;
   const matched = matchNetworks(config.networks, listInterfaces(), defaultRouteInterfaces());
-  const others = await otherServerFindings(matched.networks);
+  // Only a DHCP server must know before it starts; a proxy can hear the answer later.
+  const serving = matched.networks.filter((n) => n.config.dhcp === 'server');
+  const others = await otherServerFindings(serving);
   const findings = [
     ...matched.findings,
     ...others,
@@ -102,6 +107,19 @@ async function look(
     ...loaderFindings(config),
   ];
   return { networks: matched.networks, findings };
+}
+
+/** Tells, in a few seconds, when a proxy network has nobody who gives addresses. */
+function adviseProxies(networks: readonly BootNetwork[], log: Log): void {
+  otherServerFindings(networks.filter((n) => n.config.dhcp === 'proxy')).then(
+    (findings) => {
+      for (const f of findings)
+        if (f.level !== 'ok') log.warn({ why: f.why, todo: f.todo }, f.what);
+    },
+    (e: unknown) => {
+      log.warn({ why: messageOf(e) }, 'could not ask who gives addresses');
+    },
+  );
 }
 
 async function build(
@@ -130,7 +148,7 @@ async function build(
     parts.timeline.close();
     rememberSchools(state.settings, parts.schools.proven());
   });
-  const plane = await startPlane(options, networks, parts, state);
+  const { plane, settled } = await startPlane(options, networks, parts, state);
   running.plane = plane;
   stops.push(() => plane.stop());
   const http = await startHttp(options, networks, parts);
@@ -147,7 +165,7 @@ async function build(
       ? undefined
       : await RadvService.start({ interfaces: serving.map((n) => n.config.interface), clock, log });
   if (radv !== undefined) stops.push(() => radv.close());
-  return { parts, services: { dhcp, radv, tftp, http, plane } };
+  return { parts, services: { dhcp, radv, tftp, http, plane, settled } };
 }
 
 async function startPlane(
@@ -155,7 +173,7 @@ async function startPlane(
   networks: readonly BootNetwork[],
   parts: ServerParts,
   state: StateStore,
-): Promise<DataPlane> {
+): Promise<Pick<Services, 'plane' | 'settled'>> {
   const { config, log } = options;
   const plane = await DataPlane.start({
     portals: networks.map((n) => ({ address: n.address, port: config.iscsi.port })),
@@ -169,13 +187,14 @@ async function startPlane(
       log.warn({ ...p }, 'a drive is not served');
     }
   };
+  let settling = Promise.resolve();
   parts.machines.subscribe(() => {
-    sync().catch((e: unknown) => {
+    settling = sync().catch((e: unknown) => {
       log.error({ why: messageOf(e) }, 'the drives could not be brought up to date');
     });
   });
   await sync();
-  return plane;
+  return { plane, settled: () => settling };
 }
 
 async function startHttp(
