@@ -1,4 +1,6 @@
+import { relative } from 'node:path';
 import { run } from 'node:test';
+import type { TestEvent } from 'node:test/reporters';
 
 export type Tier = {
   readonly name: string;
@@ -11,64 +13,59 @@ export type Tier = {
 
 export type Tally = { passed: number; failed: number; skipped: number };
 
+type FileTally = Tally & { ms: number };
+
 /** No test file may take longer; a hang becomes a failure that names the file. */
 const FILE_LIMIT_MS = 15 * 60_000;
 
-/** Runs the files of one tier and prints a line per file, with every failure and skip in full. */
+/** Runs the files of one tier; prints failures and skips as they come, then a line per file. */
 export async function runTier(tier: Tier, files: readonly string[]): Promise<Tally> {
-  const total: Tally = { passed: 0, failed: 0, skipped: 0 };
   process.stdout.write(`\n── ${tier.name}: ${files.length} files\n`);
-  const stream = run({
-    files: [...files],
-    concurrency: tier.concurrency,
-    timeout: FILE_LIMIT_MS,
-  });
-  const perFile = new Map<string, Tally & { ms: number }>();
-  const of = (file: string | undefined): Tally & { ms: number } => {
-    const key = file ?? '?';
-    const found = perFile.get(key) ?? { passed: 0, failed: 0, skipped: 0, ms: 0 };
-    perFile.set(key, found);
-    return found;
-  };
-  for await (const { type, data } of stream) {
-    if (type === 'test:pass') {
-      if (isFile(data)) printFile(data.name, of(data.file ?? data.name), data.details.duration_ms);
-      else if (data.details.type === 'suite') continue;
-      else if (data.skip !== undefined) {
-        of(data.file).skipped += 1;
-        process.stdout.write(`  skip  ${data.name}: ${String(data.skip)}\n`);
-      } else of(data.file).passed += 1;
-    } else if (type === 'test:fail') {
-      // A parent whose child failed says nothing new; the child was printed already.
-      if (isFile(data)) printFile(data.name, of(data.file ?? data.name), data.details.duration_ms);
-      const error = data.details.error;
-      if (error.message.includes('subtest')) continue;
-      of(data.file).failed += 1;
-      process.stdout.write(`  FAIL  ${data.file ?? ''}: ${data.name}\n${indent(detail(error))}\n`);
-    } else if (type === 'test:stderr' || type === 'test:stdout') {
-      process.stdout.write(indent(data.message.trimEnd()) + '\n');
-    }
-  }
-  for (const t of perFile.values()) {
-    total.passed += t.passed;
-    total.failed += t.failed;
-    total.skipped += t.skipped;
+  const { concurrency } = tier;
+  const stream = run({ files: [...files], concurrency, timeout: FILE_LIMIT_MS });
+  const perFile = new Map<string, FileTally>();
+  for await (const event of stream) note(event, perFile);
+  const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+  for (const [file, tally] of [...perFile].sort((a, b) => b[1].ms - a[1].ms)) {
+    const failed = tally.failed > 0 ? `, ${tally.failed} FAILED` : '';
+    const seconds = (tally.ms / 1000).toFixed(1).padStart(7);
+    process.stdout.write(`${seconds} s  ${file}  ${tally.passed} passed${failed}\n`);
+    total.passed += tally.passed;
+    total.failed += tally.failed;
+    total.skipped += tally.skipped;
   }
   return total;
 }
 
-/** With process isolation each file reports itself once more, as a test named by its path. */
-function isFile(data: { name: string; nesting: number }): boolean {
-  return data.nesting === 0 && data.name.endsWith('.test.ts');
-}
-
-function printFile(name: string, tally: Tally, ms: number): void {
-  const counts = `${tally.passed} passed${tally.failed > 0 ? `, ${tally.failed} FAILED` : ''}`;
-  process.stdout.write(`  ${(ms / 1000).toFixed(1).padStart(6)} s  ${name}  ${counts}\n`);
+function note(event: TestEvent, perFile: Map<string, FileTally>): void {
+  if (event.type === 'test:stderr' || event.type === 'test:stdout') {
+    process.stdout.write(`${indent(event.data.message.trimEnd())}\n`);
+    return;
+  }
+  if (event.type !== 'test:pass' && event.type !== 'test:fail') return;
+  const { data } = event;
+  const file = relative(process.cwd(), data.file ?? data.name);
+  const tally = perFile.get(file) ?? { passed: 0, failed: 0, skipped: 0, ms: 0 };
+  perFile.set(file, tally);
+  if (data.nesting === 0) tally.ms += data.details.duration_ms;
+  if (event.type === 'test:fail') {
+    const { error } = event.data.details;
+    // A parent whose child failed says nothing new; the child was printed already.
+    if (/^\d+ subtests? failed/.test(error.message)) return;
+    tally.failed += 1;
+    process.stdout.write(`  FAIL  ${file}: ${data.name}\n${indent(detail(error))}\n`);
+  } else if (data.details.type === 'suite') {
+    return;
+  } else if (data.skip === undefined) {
+    tally.passed += 1;
+  } else {
+    tally.skipped += 1;
+    process.stdout.write(`  skip  ${data.name}: ${String(data.skip)}\n`);
+  }
 }
 
 function detail(error: Error): string {
-  const cause = error.cause;
+  const { cause } = error;
   return cause instanceof Error ? (cause.stack ?? cause.message) : (error.stack ?? error.message);
 }
 
