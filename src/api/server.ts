@@ -6,9 +6,6 @@ import { EnvironmentError, errnoOf, messageOf, UserError } from '#base/mod.ts';
 import type { AdminAppOptions, buildAdminApp as BuildAdminApp } from './admin-app.ts';
 import type { ApiApp } from './routes/context.ts';
 
-/** Where the command line finds the server. */
-export const ADMIN_SOCKET = '/run/polyboot/admin.sock';
-
 /** sun_path of unix(7) has 108 bytes, the last one NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
 

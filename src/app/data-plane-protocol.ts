@@ -16,15 +16,6 @@ export type DataPlaneCalls = {
 
 export type CallName = keyof DataPlaneCalls;
 
-/** Main thread → worker. */
-export type Ask = {
-  [N in CallName]: {
-    readonly id: number;
-    readonly name: N;
-    readonly ask: DataPlaneCalls[N]['ask'];
-  };
-}[CallName];
-
 /** An error on its way between threads: classes do not survive the journey. */
 export type PostedError = { readonly code: string; readonly explanation: Explanation };
 

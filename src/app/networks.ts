@@ -21,16 +21,6 @@ export type BootNetwork = {
   readonly subnet: string;
 };
 
-/** Settings for an interface that no configuration names: proxyDHCP, which hands out nothing. */
-export function defaultNetworks(
-  interfaces: readonly InterfaceInfo[],
-  proxy: (name: string) => NetworkConfig,
-): NetworkConfig[] {
-  return interfaces
-    .filter((i) => !i.loopback && i.up && i.ipv4.length > 0)
-    .map((i) => proxy(i.name));
-}
-
 /**
  * Matches the settings with the interfaces. What cannot be served is a `fail` finding; all are
  * collected before anything starts.

@@ -78,11 +78,6 @@ export function architecture(value: number): Architecture | undefined {
   return BY_VALUE.get(value);
 }
 
-/** The whole table, in order of value. */
-export function architectures(): readonly Architecture[] {
-  return ROWS;
-}
-
 /**
  * Organisations whose network interfaces sit on a Raspberry Pi. Its boot ROM claims architecture 0
  * (x86 BIOS) and a plain PXEClient class, so the MAC address is what tells (BOOT-FACTS 4.2).

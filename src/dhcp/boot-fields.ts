@@ -1,6 +1,6 @@
 import { architecture, isRaspberryPi } from './architecture.ts';
 import type { ClientFacts } from './facts.ts';
-import { text, terminated, u32 } from './options/basic.ts';
+import { text, terminated } from './options/basic.ts';
 import { HTTP_CLIENT, PXE_CLIENT } from './options/client.ts';
 import { OPTION } from './options/codes.ts';
 import { encodeIpxe } from './options/ipxe.ts';
@@ -142,9 +142,4 @@ function* nameOptions(
   if (long || asked(OPTION.bootFileName) || facts.stage === 'http-client') {
     yield [OPTION.bootFileName, encode(file)];
   }
-}
-
-/** Option 54 for our address. */
-export function serverIdentifier(server: number): Uint8Array {
-  return u32(server);
 }

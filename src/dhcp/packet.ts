@@ -199,5 +199,3 @@ function writeHeader(packet: DhcpPacket, bytes: Buffer): void {
 
 /** Longest file name that the header holds with its NUL. */
 export const FILE_FIELD_CHARACTERS: number = FILE_BYTES - 1;
-/** Longest server name that the header holds with its NUL. */
-export const SNAME_FIELD_CHARACTERS: number = SNAME_BYTES - 1;

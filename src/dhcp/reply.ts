@@ -1,5 +1,4 @@
 import type { BootFields } from './boot-fields.ts';
-import { replyClass } from './boot-fields.ts';
 import { wants, type ClientFacts } from './facts.ts';
 import { text, u32, u8 } from './options/basic.ts';
 import { MESSAGE, OPTION, type MessageType } from './options/codes.ts';
@@ -178,8 +177,3 @@ export const ECHOED: readonly number[] = [
   OPTION.clientUuid,
   OPTION.relayAgent,
 ];
-
-/** True when a reply to this client carries boot information at all. */
-export function isBootClient(facts: ClientFacts): boolean {
-  return facts.stage !== 'none' || replyClass(facts) !== undefined;
-}
