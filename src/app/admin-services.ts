@@ -5,9 +5,22 @@ import type { BootServer } from './server.ts';
 /** What the admin API speaks of, over a running server. */
 export function adminServices(server: BootServer, version: string): AdminServices {
   const { machines, images, timeline } = server.parts;
+  const reportPort = server.options.config.http.port;
   return {
     machines,
-    images,
+    images: {
+      list: () => images.list(),
+      get: (name) => images.get(name),
+      add: (path, options) => images.add(path, options),
+      create: (name, options) => images.create(name, options),
+      // A built system reports to the server it boots from: to this port.
+      build: (name, request, work) => images.build(name, { ...request, reportPort }, work),
+      clone: (name, newName, work) => images.clone(name, newName, work),
+      inspect: (name) => images.inspect(name),
+      remove: (name) => {
+        images.remove(name);
+      },
+    },
     events: {
       after: (id, limit) => timeline.after(id, limit),
       lastId: () => timeline.lastId(),
