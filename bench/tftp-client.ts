@@ -79,7 +79,11 @@ class Fetching {
     this.#resolve = resolve;
     this.#reject = reject;
     this.#socket = UdpSocket.open(
-      { family: 4, port: 0, receiveBufferBytes: 1 << 20 },
+      {
+        family: fetch.server.address.includes(':') ? 6 : 4,
+        port: 0,
+        receiveBufferBytes: 1 << 20,
+      },
       {
         onMessage: (bytes, from) => {
           this.#message(bytes, from);

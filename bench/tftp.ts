@@ -87,7 +87,7 @@ async function listening(lab: Lab, server: Running): Promise<void> {
   }
 }
 
-/** One small transfer first: servers run for months, and the threads of ours begin with the first. */
+/** One small transfer first: servers run for months, and a thread of ours begins with the first. */
 async function warmUp(lab: Lab, host: LabHost): Promise<void> {
   const load = { address: lab.ip, name: 'small', sizeBytes: SMALL_BYTES, blockBytes: 1428 };
   const script = join(import.meta.dirname, 'tftp-load.ts');

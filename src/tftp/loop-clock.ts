@@ -1,5 +1,8 @@
 import { systemClock, type Cancel, type Clock } from '#base/mod.ts';
 
+/** Callers look at the time themselves when a timer fires. */
+const SLACK_MS = 2;
+
 /**
  * A clock for a loop that waits by itself: its timers fire when `run` is called. There is one timer
  * per transfer, so a scan of all of them, once per expiry, is cheap.
@@ -33,7 +36,8 @@ export class LoopClock implements Clock {
   /** Fires what is due at `nowMs`. */
   run(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
-    const due = [...this.#timers].filter((t) => t.dueMs <= nowMs);
+    // A little early is fine, and lets many that fall due together cost one scan.
+    const due = [...this.#timers].filter((t) => t.dueMs <= nowMs + SLACK_MS);
     for (const timer of due) {
       // Cancelled by one that fired before it.
       if (this.#timers.delete(timer)) timer.fn();

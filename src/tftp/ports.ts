@@ -26,7 +26,8 @@ type Watched = { readonly target: DatagramTarget; readonly handlers: PortHandler
 export class Ports {
   readonly #ready = new ReadySet();
   readonly #inbox = new DatagramInbox(PACKET_BYTES);
-  readonly #watched = new Map<number, Watched>();
+  /** By descriptor: small numbers, dense. */
+  readonly #watched: (Watched | undefined)[] = [];
   readonly #onOther: () => void;
 
   /** `bell` is one more descriptor to watch; `onBell` is told when it is readable. */
@@ -39,12 +40,14 @@ export class Ports {
   open(options: UdpSocketOptions, client: TftpClient, handlers: PortHandlers): Port {
     const fd = openUdpSocket(options);
     const target = new DatagramTarget(fd, socketAddress(client.address, client.port));
-    this.#watched.set(fd, { target, handlers });
+    this.#watched[fd] = { target, handlers };
     this.#ready.add(fd);
     return {
       target,
       close: () => {
-        if (this.#watched.delete(fd)) closeSync(fd);
+        if (this.#watched[fd]?.target !== target) return;
+        this.#watched[fd] = undefined;
+        closeSync(fd);
       },
     };
   }
@@ -57,14 +60,14 @@ export class Ports {
   }
 
   close(): void {
-    for (const fd of this.#watched.keys()) closeSync(fd);
-    this.#watched.clear();
+    for (const [fd, watched] of this.#watched.entries()) if (watched !== undefined) closeSync(fd);
+    this.#watched.length = 0;
     this.#ready.close();
   }
 
   /** One datagram of a port: the others of it are found in the next turn, after everyone else's. */
   #take(fd: number): void {
-    const watched = this.#watched.get(fd);
+    const watched = this.#watched[fd];
     if (watched === undefined) {
       this.#onOther(); // the bell, or a port that was closed in this turn
       return;

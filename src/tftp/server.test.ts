@@ -350,6 +350,13 @@ test('a taken port is said plainly', async (t) => {
 });
 
 test('IPv6', async (t) => {
-  const rig = await Rig.open(t, { file: content(10) }, { address: '::1' });
-  assert.equal(rig.address.address, '::1');
+  const rig = await Rig.open(t, { file: content(100_000) }, { address: '::1' });
+  const got = await fetchFile({
+    server: rig.address,
+    name: 'file',
+    blockBytes: 1400,
+    windowBlocks: 8,
+  });
+  assert.equal(got.bytes, 100_000);
+  assert.equal(rig.server.counters().strayPackets, 0);
 });

@@ -19,8 +19,8 @@ export type ToLane =
 
 /**
  * A lane in a thread of its own, which begins with the first transfer (some 50 ms, once; a server
- * that is never asked costs nothing). If the thread dies, its transfers end as failed, and the next one
- * starts a new thread.
+ * that is never asked costs nothing). If the thread dies, its transfers end as failed, and the next
+ * one starts a new thread.
  */
 export class ThreadLane implements Lane {
   readonly #tell: (event: LaneEvent) => void;
