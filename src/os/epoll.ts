@@ -63,7 +63,8 @@ export class ReadySet {
 
   /** Waits up to `timeoutUs` for a readable one; returns how many there are, or -1. */
   wait(timeoutUs: number): number {
-    this.#timeout[2] = timeoutUs * 1000;
+    this.#timeout[0] = Math.floor(timeoutUs / 1_000_000);
+    this.#timeout[2] = (timeoutUs % 1_000_000) * 1000;
     return epollWait()(this.#epoll, this.#eventsAddress, MOST_READY, this.#timeoutAddress, 0);
   }
 
