@@ -1,11 +1,6 @@
 import type { LocalCommands } from '#cli/mod.ts';
-import { demo } from './demo.ts';
-import { examine } from './doctor.ts';
-import { exportFile } from './export.ts';
-import { loadConfig } from './load-config.ts';
 import { findingLines, type Terminal } from './output.ts';
 import { cacheFolder, pathsOf } from './paths.ts';
-import { up } from './up.ts';
 
 type Options = {
   readonly terminal: Terminal;
@@ -14,12 +9,23 @@ type Options = {
   readonly self: readonly string[];
 };
 
-/** The commands that are this process itself and not a question to a running server. */
+/**
+ * The commands that are this process itself and not a question to a running server. Each loads what
+ * it needs when it runs: `machine list` must not wait for a DHCP server to load.
+ */
 export function localCommands({ terminal, env, self }: Options): LocalCommands {
   return {
-    up: (request) => up({ ...request, terminal, env }),
-    demo: ({ firmware }) => demo({ firmware, terminal, env, self, cacheFolder: cacheFolder(env) }),
+    up: async (request) => {
+      const { up } = await import('./up.ts');
+      return await up({ ...request, terminal, env });
+    },
+    demo: async ({ firmware }) => {
+      const { demo } = await import('./demo.ts');
+      return await demo({ firmware, terminal, env, self, cacheFolder: cacheFolder(env) });
+    },
     doctor: async ({ config, json }) => {
+      const { examine } = await import('./doctor.ts');
+      const { loadConfig } = await import('./load-config.ts');
       const loaded = loadConfig(config);
       const paths = pathsOf(loaded.config, env, process.getuid?.() === 0);
       const findings = await examine(loaded, paths, env['PATH'] ?? '');
@@ -29,6 +35,9 @@ export function localCommands({ terminal, env, self }: Options): LocalCommands {
       terminal.out(`${text}\n`);
       return findings.some((f) => f.level === 'fail') ? 1 : 0;
     },
-    export: (request) => exportFile({ ...request, terminal }),
+    export: async (request) => {
+      const { exportFile } = await import('./export.ts');
+      return await exportFile({ ...request, terminal });
+    },
   };
 }

@@ -3,7 +3,7 @@ import { runCli, type Output } from '#cli/mod.ts';
 import { localCommands } from './local-commands.ts';
 import type { Terminal } from './output.ts';
 import { defaultSocket } from './paths.ts';
-import { programVersion } from './up.ts';
+import { programVersion } from './version.ts';
 
 /** Runs one command line with the real terminal, environment and signals; resolves to its code. */
 export async function main(argv: readonly string[]): Promise<number> {

@@ -8,6 +8,7 @@ import { loadConfig } from './load-config.ts';
 import { findingLines, paint, type Terminal } from './output.ts';
 import { pathsOf } from './paths.ts';
 import { BootServer } from './server.ts';
+import { programVersion } from './version.ts';
 
 type Options = {
   readonly config?: string | undefined;
@@ -95,13 +96,6 @@ function tcpOptions(
   }
   const at = { address: m[1] ?? '', port: Number(m[2]) };
   return tokenFile === undefined ? at : { ...at, token: readFileSync(tokenFile, 'utf8').trim() };
-}
-
-/** The version in package.json, the only place that has it. */
-export function programVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const { version } = JSON.parse(text) as { version: string };
-  return version;
 }
 
 /** What it serves and where; its last line begins with "ready", for people and for scripts. */
