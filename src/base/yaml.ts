@@ -35,7 +35,13 @@ function plain(document: Document, file: string): unknown {
   }
 }
 
-/** The line of a value (or of the nearest thing around it) in a document. */
+/** Tells the line of a value in a YAML text by its path: of its key, or the nearest thing around. */
+export function yamlLines(text: string): (path: readonly PropertyKey[]) => number {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  return (path) => lineOf(document, lines, path);
+}
+
 function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
   for (let depth = path.length; depth >= 0; depth--) {
     const at = keyNodeOffset(document, path.slice(0, depth));
