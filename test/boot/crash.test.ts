@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
-import { macOf } from '../lab/vm.ts';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 import { DebianRoot, DebianShell } from './debian.ts';
-import { debianDisk } from './images.ts';
+import { assemble, debianDisk } from './images.ts';
+import { makeDisk } from './mbr.ts';
 import { scenario, usesPeers } from './rig.ts';
 
 /** A guest that writes all the time: each line is on the disk before the next is begun. */
@@ -42,3 +45,43 @@ scenario(
     );
   },
 );
+
+/** Sectors 2 to 63 of the first track: what the pump writes, one number after the other. */
+const PUMP_SECTORS = 62;
+
+scenario(
+  'kill -9 of the server under a guest that knows only INT 13h: no write fails, none is lost',
+  { needs: { tools: ['nasm'] } },
+  async (rig, t) => {
+    if (usesPeers()) return t.skip('the peers are not killed');
+    const name = 'pump';
+    const mac = macOf(name);
+    const image = join(rig.folder, 'pump.img');
+    await makeDisk(image, 16 * 1024 * 1024, {
+      code: await readFile(await assemble(rig.folder, 'pump.asm')),
+    });
+    await rig.server.addMachine({ name, mac, drives: [image] });
+    const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 64 });
+    await machine.serial.waitFor(/W 00100\n/, GUEST_LIMIT_MS);
+    for (let round = 0; round < 3; round++) {
+      await rig.server.crash();
+      const goal = String(lastWritten(machine.serial.text) + 20).padStart(5, '0');
+      await machine.serial.waitFor(new RegExp(`W ${goal}\\n`), 60_000);
+    }
+    await machine.stop();
+    assert.doesNotMatch(machine.serial.text, /E \d+/);
+    const last = lastWritten(machine.serial.text);
+    const disk = await readFile(image);
+    for (let n = last; n > last - PUMP_SECTORS + 1; n--) {
+      const at = 512 * (1 + ((n - 1) % PUMP_SECTORS));
+      const found = Number(disk.subarray(at, at + 5).toString('latin1'));
+      // One write more may have been done and not yet said.
+      assert.ok(found === n || found === n + PUMP_SECTORS, `sector of ${n} holds ${found}`);
+    }
+  },
+);
+
+/** The last number whose write the guest saw done. */
+function lastWritten(text: string): number {
+  return Number([...text.matchAll(/W (\d+)\n/g)].at(-1)?.[1]);
+}

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
-import { macOf } from '../lab/vm.ts';
 import { DebianRoot, DebianShell } from './debian.ts';
 import { debianDisk, kernelOf } from './images.ts';
 import { scenario } from './rig.ts';
-import { GUEST_LIMIT_MS } from '../lab/vm.ts';
+import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 
-scenario('BIOS, network card with iPXE → Debian logs in', {}, async (rig) => {
+scenario('BIOS, network card with iPXE → Debian logs in, by CHAP both times', {}, async (rig) => {
   const name = 'bios1';
   const mac = macOf(name);
-  await rig.server.addMachine({ name, mac, drives: [await debianDisk(rig.folder)] });
+  // iPXE proves the secret, and so does Linux, which finds it in the iBFT.
+  const chap = { user: name, secret: 'a-secret-of-bios1' };
+  await rig.server.addMachine({ name, mac, drives: [await debianDisk(rig.folder)], chap });
   const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
   const shell = await DebianShell.login(machine);
   for (const stage of ['ipxe', 'script', 'login', 'disk', 'os']) {
