@@ -37,6 +37,8 @@ export function rootFiles(plan: DebianPlan, label: string): TarEntry[] {
     file('etc/machine-id', ''),
     // The iBFT names the initiator of the root disk; for anything else each machine makes its own.
     file('etc/iscsi/initiatorname.iscsi', 'GenerateName=yes\n', 0o600),
+    folder('etc/systemd/system/iscsid.service.d'),
+    file('etc/systemd/system/iscsid.service.d/polyboot.conf', ISCSID_DROP_IN),
     folder('etc/polyboot'),
     file('etc/polyboot/report-port', `${plan.reportPort}\n`),
     folder('usr/lib/polyboot'),
@@ -115,6 +117,13 @@ ExecStart=/usr/lib/polyboot/report
 WantedBy=multi-user.target
 `;
 
+// iscsid drops and re-opens the session of the root disk when it starts. With CHAP its first digest
+// makes OpenSSL read its configuration, from that very disk: a deadlock, and two minutes later the
+// root is read-only. Nothing iscsid needs is in that file.
+const ISCSID_DROP_IN = `[Service]
+Environment=OPENSSL_CONF=/dev/null
+`;
+
 // Host keys are made on each machine: an image that many boot must not bring its own.
 const SSH_KEYS_UNIT = `[Service]
 ExecStartPre=
@@ -188,6 +197,8 @@ echo "unpacking"
 tar -C "$R" --anchored --exclude='./dev/*' --numeric-owner --xattrs --xattrs-include='*' \\
   -xpf - <&4
 tar -C "$R" --numeric-owner --no-overwrite-dir -xpf - <&5
+# A boot server may be away for long; by default every write of the root fails after two minutes.
+sed -i 's/^\\(node.session.timeo.replacement_timeout = \\).*/\\186400/' "$R/etc/iscsi/iscsid.conf"
 S="$R/${SETUP_FOLDER}"
 [ "$(cat "$S/root-password")" = set ] || chroot "$R" passwd -q -d root
 while IFS= read -r user; do
