@@ -20,8 +20,8 @@ export class Unauthorized extends UserError {
 }
 
 /**
- * Refuses requests that a browser was tricked into sending (ADVERSARIES 18), then those without the
- * token. Throws UserError forbidden.
+ * Refuses requests that a browser was tricked into sending (hostile case 18), then those without
+ * the token. Throws UserError forbidden.
  *
  * - DNS rebinding: a foreign name in Host, though the packet came here.
  * - CSRF and cross-origin streams: Origin or Sec-Fetch-Site of another site; a body that is not

@@ -14,7 +14,7 @@ import { CONNECTIONS_MAX, HEADERS_TIMEOUT_MS, REQUEST_TIMEOUT_MS, STREAMS_MAX } 
 import type { ApiApp } from './routes/context.ts';
 import { startAdminServer, type AdminServer } from './server.ts';
 
-/** Cases of ADVERSARIES 18, by name. */
+/** Cases of hostile case 18, by name. */
 const TOKEN = 'a-token-of-this-test';
 const NEW = JSON.stringify({ name: 'p4', macs: ['52:54:00:00:00:01'] });
 const POST = 'POST /v1/machines HTTP/1.1\r\ncontent-type: application/json\r\n';

@@ -21,8 +21,8 @@ const STATUS_OF_KIND: Readonly<Record<UserErrorKind, number>> = {
 };
 
 /**
- * The one mapping of our error families to HTTP. What is our own fault says nothing of its inside
- * (HOUSE rule 8); `internal` tells the caller to log it.
+ * The one mapping of our error families to HTTP. What is our own fault says nothing of its inside;
+ * `internal` tells the caller to log it.
  */
 export function httpError(e: unknown): HttpError & { readonly internal: boolean } {
   if (e instanceof LabError) {

@@ -35,7 +35,9 @@ function plain(document: Document, file: string): unknown {
   }
 }
 
-/** Tells the line of a value in a YAML text by its path: of its key, or the nearest thing around. */
+/**
+ * Tells the line of a value in a YAML text by its path: of its key, or the nearest thing around.
+ */
 export function yamlLines(text: string): (path: readonly PropertyKey[]) => number {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });

@@ -36,7 +36,7 @@ export type BlockExtent = { readonly lengthBytes: number; readonly state: 'data'
  * multiples of `blockBytes`, within `sizeBytes`, and the memory stays untouched until the call is
  * answered. The `try` calls are the hot path: they finish at once or do nothing, and never block on
  * a disk. Callback calls run elsewhere and may finish in any order; ordering is the caller's.
- * After a failed flush every call fails with `failed` (ADVERSARIES "fsyncgate": a second fsync that
+ * After a failed flush every call fails with `failed` (durability contract 4: a second fsync that
  * succeeds proves nothing).
  */
 export interface BlockDevice {

@@ -33,7 +33,7 @@ const ZERO_PIECE_BYTES = 1024 * 1024;
  *
  * `flush` is fdatasync. Flushes asked for while one runs share the next one (group commit). A flush
  * that fails makes the device fail for good: the kernel marks the lost pages clean, so a second
- * fdatasync would report success for data that is gone (ADVERSARIES 38).
+ * fdatasync would report success for data that is gone (hostile case 38).
  */
 export class RawDevice implements BlockDevice {
   readonly sizeBytes: number;

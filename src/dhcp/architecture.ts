@@ -23,7 +23,7 @@ function row(
 }
 
 /**
- * BOOT-FACTS 4.2. RFC 4578 printed 7 and 9 swapped (erratum 4624), and firmware followed either:
+ * Boot facts 2. RFC 4578 printed 7 and 9 swapped (erratum 4624), and firmware followed either:
  * 7, 8 and 9 are all taken as x86-64 UEFI (8 is XScale on paper, and x86-64 in the field).
  */
 const ROWS: readonly Architecture[] = [
@@ -80,7 +80,7 @@ export function architecture(value: number): Architecture | undefined {
 
 /**
  * Organisations whose network interfaces sit on a Raspberry Pi. Its boot ROM claims architecture 0
- * (x86 BIOS) and a plain PXEClient class, so the MAC address is what tells (BOOT-FACTS 4.2).
+ * (x86 BIOS) and a plain PXEClient class, so the MAC address is what tells (boot facts 2).
  */
 const RASPBERRY_PI_OUIS: ReadonlySet<string> = new Set([
   'b8:27:eb',

@@ -35,7 +35,7 @@ export type BootContext = {
   readonly bootItem?: Uint8Array | undefined;
 };
 
-/** The packet fields for a boot decision (BOOT-FACTS 4.1, 4.3, 4.5). */
+/** The packet fields for a boot decision (boot facts 1, 3, 5). */
 export function bootFields(context: BootContext): BootFields {
   const { facts, serverText } = context;
   const file = fileText(context);
@@ -63,7 +63,7 @@ function namesFile(context: BootContext): boolean {
 
 /**
  * The file as this client reads it. iPXE gets a full URL always: beside option 43 it takes a bare
- * name for a boot item (pixiecore, smee), and ${next-server} may be somebody else's (PAINS 7).
+ * name for a boot item (pixiecore, smee), and ${next-server} may be somebody else's.
  */
 function fileText(context: BootContext): string {
   const { answer, facts, serverText } = context;

@@ -21,7 +21,7 @@ export type Destination = {
 const EVERYONE: Destination = { address: '255.255.255.255', port: CLIENT_PORT };
 
 /**
- * Destination of a reply on port 67 (RFC 2131 §4.1, BOOT-FACTS 4.7 rule 8): the relay; else the
+ * Destination of a reply on port 67 (RFC 2131 §4.1, boot facts 7 rule 8): the relay; else the
  * client's own address when it has one; else broadcast when it asks for that, when its hardware is
  * not Ethernet or when no address is given away; else unicast by an ARP entry of our own making.
  */

@@ -88,7 +88,7 @@ function isEthernet(packet: DhcpPacket): boolean {
 
 /**
  * iPXE is known by its user class alone: option 175 also comes from an iPXE that plays vendor
- * firmware, and keying on it would hand that one a script it cannot run (REAL-BOOTS).
+ * firmware, and keying on it would hand that one a script it cannot run.
  */
 export function stageOf(vendorClass: string | undefined, userClass: readonly string[]): BootStage {
   if (isIpxe(userClass)) return 'ipxe';

@@ -23,7 +23,7 @@ export type Reservation = {
   readonly address?: string;
   /** Option 12 for the client. */
   readonly hostName?: string;
-  /** Some ROMs miss an answer that comes too early (BOOT-FACTS 4.7 rule 13). */
+  /** Some ROMs miss an answer that comes too early (boot facts 7 rule 13). */
   readonly replyDelayMs?: number;
 };
 

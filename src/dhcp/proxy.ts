@@ -10,7 +10,7 @@ import { type DhcpPacket, encodePacket } from './packet.ts';
 import { type Asked, bootServerReply, proxyOffer } from './reply.ts';
 
 /**
- * proxyDHCP: boot information beside another server's addresses (PXE 2.1 §2.2, BOOT-FACTS 4.3).
+ * proxyDHCP: boot information beside another server's addresses (PXE 2.1 §2.2, boot facts 3).
  * Never gives an address. Port 4011 is served here in both modes.
  */
 

@@ -9,7 +9,7 @@ import { Bench, factsOf, ip, ipxeOptions, pxeOptions, requestOf, SERVER } from '
 import { readFacts } from './facts.ts';
 import { encodePacket, HEADER } from './packet.ts';
 
-/** BOOT-FACTS 4.7, by its numbers. Rules 14 to 16 belong to TFTP, boot/ and the timeline. */
+/** Boot facts 7, by its numbers. Rules 14 to 16 belong to TFTP, boot/ and the timeline. */
 
 const TFTP = { kind: 'tftp', file: 'undionly.kpxe' } as const;
 const PI = 'dc:a6:32:01:02:03';

@@ -63,7 +63,7 @@ export function nak(asked: Asked, message: string): DhcpPacket {
 }
 
 /**
- * The offer of a proxy: no address, our class and identifier (BOOT-FACTS 4.3). The broadcast flag
+ * The offer of a proxy: no address, our class and identifier (boot facts 3). The broadcast flag
  * is set unless the client has an address, since nobody could answer ARP for it yet.
  */
 export function proxyOffer(asked: Asked, boot: BootFields): DhcpPacket {

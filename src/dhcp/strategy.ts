@@ -1,5 +1,5 @@
 /**
- * The schools of proxyDHCP (BOOT-FACTS 4.3). No single answer suits every firmware, so each machine
+ * The schools of proxyDHCP (boot facts 3). No single answer suits every firmware, so each machine
  * is remembered by what worked.
  *
  * | school | the offer on port 67 | then |

@@ -11,7 +11,7 @@ import type { BodyFacts } from './respond.ts';
  * Open files of the boot listener. A file is opened once and shared by all who read it; it is
  * looked up again (openat2 below its root) when the last look is older than `RECHECK_MS`, and an
  * entry whose device, inode, size or time changed is dropped. Whoever reads the old one keeps its
- * inode to the end (ADVERSARIES 17). Contents are not kept: the page cache has them, and sendfile
+ * inode to the end (hostile case 17). Contents are not kept: the page cache has them, and sendfile
  * from there is faster than a write from our own memory (bench/http.ts).
  */
 /** The time within which a replaced file may still be served as it was. */

@@ -69,7 +69,7 @@ suite('boot listener', () => {
     assert.equal(request?.method, 'POST');
     assert.equal(request.body.toString(), 'body');
     assert.equal(request.query.get('x'), 'a b');
-    // A claim in a header is a claim: the address is the socket's (ADVERSARIES 20).
+    // A claim in a header is a claim: the address is the socket's (hostile case 20).
     assert.equal(request.remoteAddress, '127.0.0.1');
     assert.equal(request.localAddress, '127.0.0.1');
     assert.equal(request.localPort, bench.port);

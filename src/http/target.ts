@@ -46,7 +46,7 @@ function decodeSegment(part: string): string {
     if (!(cause instanceof URIError)) throw cause;
     throw bad('percent-encoding that is no UTF-8');
   }
-  // Once decoded it must still be one segment and one line (ADVERSARIES 20).
+  // Once decoded it must still be one segment and one line (hostile case 20).
   if (/[\x00-\x1f\x7f-\x9f/]/.test(decoded)) throw bad('an encoded slash or control character');
   return decoded;
 }

@@ -2,7 +2,7 @@
  * @table iPXE's binaries as data: who can start which, and what scripts may ask of them. Order is
  * preference: for one architecture the first that is present is given, the next is the alternative.
  * `snponly` before `ipxe` on UEFI: it uses the firmware's own driver and hangs on fewer machines at
- * "initialising devices" (PAINS 12, 13).
+ * "initialising devices".
  */
 
 /** Commands of iPXE that some builds lack. */
@@ -61,7 +61,7 @@ export type LoaderFact = {
 const BIOS = [0, 20] as const;
 /** UEFI x64: 7, 8 and 9 are mixed up by RFC 4578's erratum; 16 = x64 HTTP Boot, 17 = EBC HTTP. */
 const X64 = [7, 8, 9, 16, 17] as const;
-/** 6 and 15: IA32 and its HTTP Boot; some 64-bit firmware says 15 (BOOT-FACTS 4.5). */
+/** 6 and 15: IA32 and its HTTP Boot; some 64-bit firmware says 15 (boot facts 5). */
 const IA32 = [6, 15] as const;
 /** 11 and 19: ARM64 and its HTTP Boot. */
 const ARM64 = [11, 19] as const;

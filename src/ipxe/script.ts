@@ -102,7 +102,7 @@ export function unknownScript(input: UnknownScript): string {
 
 /**
  * A script with nothing in it but the way to the server, the same for every machine: for
- * `autoexec.ipxe` and for routers that can name a single boot file only (PAINS 14).
+ * `autoexec.ipxe` and for routers that can name a single boot file only.
  */
 export function entryScript(input: { readonly baseUrl: string }): string {
   return assemble([

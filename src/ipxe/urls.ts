@@ -2,7 +2,7 @@ import { urlWord } from './text.ts';
 
 /**
  * What scripts ask of the boot listener. All absolute, by GET with a query: BIOS builds of iPXE
- * have no POST (`params`), and `${next-server}` may be the house router's (PAINS 7).
+ * have no POST (`params`), and `${next-server}` may be the house router's.
  */
 
 /** The query fields of a report; each is present only where it says something. */

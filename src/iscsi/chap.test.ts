@@ -64,7 +64,7 @@ for (const [number, hash] of HASHES) {
   });
 }
 
-test('ADVERSARIES 23: what is wrong is refused, and a failed exchange stays failed', () => {
+test('hostile case 23: what is wrong is refused, and a failed exchange stays failed', () => {
   const cases: Record<string, (keys: Map<string, string>, challenge: Uint8Array) => void> = {
     'the CHAP user name is wrong': (k) => k.set('CHAP_N', 'machinf'),
     'the CHAP secret is wrong': (k) => k.set('CHAP_R', formatBinary(new Uint8Array(16))),
@@ -86,7 +86,7 @@ test('ADVERSARIES 23: what is wrong is refused, and a failed exchange stays fail
   }
 });
 
-test('ADVERSARIES 23: a recorded answer is worth nothing in another exchange', () => {
+test('hostile case 23: a recorded answer is worth nothing in another exchange', () => {
   const first = challengeOf(new ChapExchange(CREDENTIALS, randomBytes));
   const recorded = answer(first.id, first.challenge);
   const second = new ChapExchange(CREDENTIALS, randomBytes);
@@ -95,7 +95,7 @@ test('ADVERSARIES 23: a recorded answer is worth nothing in another exchange', (
   assert.equal(second.step(recorded).kind, 'failed');
 });
 
-test('ADVERSARIES 23: no common algorithm, and an answer before the question', () => {
+test('hostile case 23: no common algorithm, and an answer before the question', () => {
   for (const keys of [
     new Map([['CHAP_A', '4,9']]),
     new Map([['CHAP_R', '0x00']]),
@@ -105,7 +105,7 @@ test('ADVERSARIES 23: no common algorithm, and an answer before the question', (
   }
 });
 
-test('ADVERSARIES 23: mutual CHAP is refused when no mutual secret is set', () => {
+test('hostile case 23: mutual CHAP is refused when no mutual secret is set', () => {
   const { user, secret } = CREDENTIALS;
   const exchange = new ChapExchange({ user, secret }, randomBytes);
   const { id, challenge } = challengeOf(exchange);
@@ -113,7 +113,7 @@ test('ADVERSARIES 23: mutual CHAP is refused when no mutual secret is set', () =
   assert.equal(exchange.step(keys).kind, 'failed');
 });
 
-test('ADVERSARIES 23: equal secrets in both directions are refused', () => {
+test('hostile case 23: equal secrets in both directions are refused', () => {
   assert.equal(chapFault(CREDENTIALS), null);
   assert.match(chapFault({ ...CREDENTIALS, mutualSecret: CREDENTIALS.secret }) ?? '', /differ/);
   assert.match(chapFault({ user: 'u', secret: '' }) ?? '', /secret/);

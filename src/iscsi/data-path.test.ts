@@ -94,7 +94,7 @@ test('a whole exchange fed byte by byte', async () => {
   assert.ok(read.data.equals(bytes));
 });
 
-test('ADVERSARIES 25: a write cut at every boundary leaves the same on the disk', async () => {
+test('hostile case 25: a write cut at every boundary leaves the same on the disk', async () => {
   const bytes = pattern(3 * BLOCK + 0);
   for (let cut = 1; cut < 48 + bytes.length; cut += 13) {
     const device = new MemoryDevice({ sizeBytes: TEST_DISK_BYTES });
@@ -219,7 +219,7 @@ test('a failing disk: the read that failed has sense data, others go on', async 
   assert.equal((await failed).status, 2);
 });
 
-test('ADVERSARIES 29: a reader that never reads stops itself and nobody else', async () => {
+test('hostile case 29: a reader that never reads stops itself and nobody else', async () => {
   const bench = testServer();
   const stuck = await ready(bench, USUAL_KEYS, 'iqn.2026-11.test:stuck');
   const other = await ready(bench, USUAL_KEYS, 'iqn.2026-11.test:other');

@@ -333,7 +333,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   /**
    * Aborts a task: it is never answered, and `quiet` is called (maybe at once) when no operation of
-   * it can reach the device any more (ADVERSARIES 27).
+   * it can reach the device any more (hostile case 27).
    */
   abort(task: Task, quiet: () => void): void {
     if (task.state === TaskState.ABORTED) {

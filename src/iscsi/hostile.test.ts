@@ -75,7 +75,7 @@ async function waitingWrite(
   return { tag, r2t, out };
 }
 
-test('ADVERSARIES 22: garbage before the login ends the connection without an answer', async () => {
+test('hostile case 22: garbage before the login ends the connection without an answer', async () => {
   const bench = testServer();
   const pdus = [
     encodeNopOut({ ...PING, initiatorTaskTag: 1, cmdSn: 1, data: NO_BYTES }),
@@ -98,7 +98,7 @@ test('ADVERSARIES 22: garbage before the login ends the connection without an an
   assert.equal(bench.server.stats().halfOpen, 0);
 });
 
-test('ADVERSARIES 25: AHS of 255 words is refused, and the next PDU is found', async () => {
+test('hostile case 25: AHS of 255 words is refused, and the next PDU is found', async () => {
   const i = await ready();
   const pdu = encodeScsiCommand(i.commandPdu(readWrite('read', 0, 1), READ));
   i.send({ ...pdu, header: withAhs(pdu.header), ahs: new Uint8Array(255 * 4) });
@@ -113,7 +113,7 @@ function withAhs(header: Uint8Array): Uint8Array {
   return copy;
 }
 
-test('ADVERSARIES 25: a data segment over the declared limit closes the connection', async () => {
+test('hostile case 25: a data segment over the declared limit closes the connection', async () => {
   const i = await ready();
   const pdu = framePdu(encodeNopOut({ ...PING, initiatorTaskTag: 1, cmdSn: 1, data: NO_BYTES }), {
     header: false,
@@ -124,7 +124,7 @@ test('ADVERSARIES 25: a data segment over the declared limit closes the connecti
   await i.ended();
 });
 
-test('ADVERSARIES 26: CmdSN outside the window is ignored, a gap is the end', async () => {
+test('hostile case 26: CmdSN outside the window is ignored, a gap is the end', async () => {
   const bench = testServer();
   const i = await ready(bench);
   for (const cmdSn of [i.cmdSn - 1, i.cmdSn + COMMAND_WINDOW, i.cmdSn - 1000]) {
@@ -138,7 +138,7 @@ test('ADVERSARIES 26: CmdSN outside the window is ignored, a gap is the end', as
   await i.ended();
 });
 
-test('ADVERSARIES 26: the window closes when nothing is answered, and opens again', async () => {
+test('hostile case 26: the window closes when nothing is answered, and opens again', async () => {
   const device = new GateDevice({ sizeBytes: TEST_DISK_BYTES });
   const bench = testServer({ device });
   const i = await ready(bench);
@@ -161,7 +161,7 @@ test('ADVERSARIES 26: the window closes when nothing is answered, and opens agai
   await alive(i);
 });
 
-test('ADVERSARIES 26: a flood of immediate commands is refused beyond the limit', async () => {
+test('hostile case 26: a flood of immediate commands is refused beyond the limit', async () => {
   const device = new GateDevice({ sizeBytes: TEST_DISK_BYTES });
   const i = await ready(testServer({ device }));
   const send = (): void => {
@@ -176,7 +176,7 @@ test('ADVERSARIES 26: a flood of immediate commands is refused beyond the limit'
   assert.equal(reject.data.length, 48);
 });
 
-test('ADVERSARIES 26: a tag in use is refused, and the task that has it goes on', async () => {
+test('hostile case 26: a tag in use is refused, and the task that has it goes on', async () => {
   const i = await ready();
   const { tag, out } = await waitingWrite(i, 2);
   i.send(
@@ -187,7 +187,7 @@ test('ADVERSARIES 26: a tag in use is refused, and the task that has it goes on'
   assert.equal((await i.result(tag)).status, 0);
 });
 
-test('ADVERSARIES 26: Data-Out with a wrong field fails its command', async () => {
+test('hostile case 26: Data-Out with a wrong field fails its command', async () => {
   const cases: Record<string, Partial<DataOut>> = {
     DataSN: { dataSn: 1 },
     'offset ahead': { bufferOffsetBytes: BLOCK },
@@ -214,7 +214,7 @@ test('ADVERSARIES 26: Data-Out with a wrong field fails its command', async () =
   }
 });
 
-test('ADVERSARIES 26: Data-Out of nobody is dropped without an answer', async () => {
+test('hostile case 26: Data-Out of nobody is dropped without an answer', async () => {
   const bench = testServer();
   const i = await ready(bench);
   const { tag, out } = await waitingWrite(i, 2);
@@ -230,7 +230,7 @@ test('ADVERSARIES 26: Data-Out of nobody is dropped without an answer', async ()
   assert.equal((await i.result(tag)).status, 0);
 });
 
-test('ADVERSARIES 26: unsolicited data that was negotiated away fails the command', async () => {
+test('hostile case 26: unsolicited data that was negotiated away fails the command', async () => {
   const noImmediate = USUAL_KEYS.map(([k, v]) => [k, k === 'ImmediateData' ? 'No' : v] as const);
   const i = await ready(testServer(), noImmediate);
   const write = { write: pattern(BLOCK), immediateBytes: BLOCK };
@@ -265,7 +265,7 @@ test('ADVERSARIES 26: unsolicited data that was negotiated away fails the comman
   assert.equal((await k.result(pastEnd.initiatorTaskTag)).status, 2);
 });
 
-test('ADVERSARIES 26: a wrong data digest fails the command, no more', async () => {
+test('hostile case 26: a wrong data digest fails the command, no more', async () => {
   const device = new MemoryDevice({ sizeBytes: TEST_DISK_BYTES });
   const bench = testServer({ device });
   const i = await ready(bench, [

@@ -2,7 +2,7 @@ const HASH = 0x9e3779b1; // 2^32 / golden ratio: spreads counters and pointers a
 
 /**
  * Initiator task tag → slot of the task. Open addressing in typed arrays: a look-up costs a few
- * nanoseconds where a Map costs tens (DESIGN "Data plane"), and nothing is allocated per command.
+ * nanoseconds where a Map costs tens, and nothing is allocated per command.
  *
  * Linear probing over twice the capacity or more, deletion by shifting back, so that no tombstones
  * gather. Slot 0 is stored as 1: zero means empty.

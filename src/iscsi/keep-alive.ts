@@ -1,7 +1,7 @@
 import { PING_AFTER_MS, PING_TIMEOUT_MS } from './limits.ts';
 
 /**
- * Is the initiator alive (ADVERSARIES 28)? Anything that arrives proves it; after a silence it is
+ * Is the initiator alive (hostile case 28)? Anything that arrives proves it; after a silence it is
  * pinged, and any PDU counts as the answer. The data path only sets a flag: the time is taken when
  * somebody looks.
  */

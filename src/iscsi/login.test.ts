@@ -157,7 +157,7 @@ test('each refusal has its status class and detail', () => {
   for (const [status, text, more] of cases) refused(machine().step(request(text, more)), status);
 });
 
-test('ADVERSARIES 22: duplicate keys are an error, the repeated names of libiscsi are not', () => {
+test('hostile case 22: duplicate keys are an error, the repeated names of libiscsi are not', () => {
   refused(
     machine().step(request([...NAMES, ['InitialR2T', 'No'], ['InitialR2T', 'No']])),
     LoginStatus.INITIATOR_ERROR,
@@ -173,7 +173,7 @@ test('ADVERSARIES 22: duplicate keys are an error, the repeated names of libiscs
   );
 });
 
-test('ADVERSARIES 22: identifiers and stages may not change on the way', () => {
+test('hostile case 22: identifiers and stages may not change on the way', () => {
   const changes: Partial<LoginRequest>[] = [
     { isid: '800000000002' },
     { tsih: 9 },
@@ -190,7 +190,7 @@ test('ADVERSARIES 22: identifiers and stages may not change on the way', () => {
   refused(back.step(request([], SECURITY)), LoginStatus.INVALID_DURING_LOGIN);
 });
 
-test('ADVERSARIES 22: text split over PDUs, text without an end, too many rounds', () => {
+test('hostile case 22: text split over PDUs, text without an end, too many rounds', () => {
   const whole = encodeText([...NAMES, ...USUAL_KEYS]);
   for (let cut = 1; cut < whole.length; cut += 7) {
     const m = machine();
@@ -208,7 +208,7 @@ test('ADVERSARIES 22: text split over PDUs, text without an end, too many rounds
   refused(m.step(request([], { transit: false })), LoginStatus.INITIATOR_ERROR);
 });
 
-test('ADVERSARIES 22: 64 KiB of text ends the login, 100 unknown keys do not', () => {
+test('hostile case 22: 64 KiB of text ends the login, 100 unknown keys do not', () => {
   const m = machine();
   const piece = request([], { data: new Uint8Array(8192).fill(65), more: true, transit: false });
   for (let n = 0; n < 8; n++) assert.equal(m.step(piece).kind, 'reply');
@@ -230,7 +230,7 @@ test('ADVERSARIES 22: 64 KiB of text ends the login, 100 unknown keys do not', (
   assert.equal(replies.length, 100);
 });
 
-test('ADVERSARIES 24: names are compared in canonical form, or refused', () => {
+test('hostile case 24: names are compared in canonical form, or refused', () => {
   const upper: readonly KeyValue[] = [
     ['InitiatorName', 'IQN.2026-11.TEST:SomeBody'],
     ['TargetName', 'iqn.2026-11.test:PRIVATE'],
@@ -288,7 +288,7 @@ test('CHAP: right, wrong and mutual; None is never chosen where CHAP is required
   assert.equal(keys(mutual).get('CHAP_N'), 'server');
 });
 
-test('ADVERSARIES 23: CHAP cannot be walked around', () => {
+test('hostile case 23: CHAP cannot be walked around', () => {
   const skip = machine();
   skip.step(request([...CHAP_NAMES, ['AuthMethod', 'CHAP']], SECURITY));
   const stay = skip.step(request([], SECURITY));

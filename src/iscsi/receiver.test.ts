@@ -101,7 +101,7 @@ for (const digests of ALL_DIGESTS) {
   });
 }
 
-test('ADVERSARIES 25: a segment over the limit ends the stream before memory is taken', () => {
+test('hostile case 25: a segment over the limit ends the stream before memory is taken', () => {
   const { receiver: r, recorder } = receiver({ header: false, data: false });
   const bytes = framePdu(PDUS[0]!, { header: false, data: false });
   bytes.set([255, 255, 255, 255], 4);
@@ -118,7 +118,7 @@ function stream(): Uint8Array {
   return new Uint8Array(0);
 }
 
-test('ADVERSARIES 26: a wrong header digest ends the stream, a wrong data digest one PDU', () => {
+test('hostile case 26: a wrong header digest ends the stream, a wrong data digest one PDU', () => {
   const digests: Digests = { header: true, data: true };
   const bytes = framePdu(PDUS[2]!, digests);
   const badHeader = Uint8Array.from(bytes);

@@ -109,7 +109,7 @@ test('stop: who logs out when asked is not waited for any longer', async () => {
   assert.deepEqual([i.closed, ipxe.closed, ipxe.received.length], [true, true, 0]);
 });
 
-test('ADVERSARIES 22: a flood of half-open logins leaves room for others', async () => {
+test('hostile case 22: a flood of half-open logins leaves room for others', async () => {
   const bench = testServer();
   const [portal] = await bench.server.listen([LOOPBACK]);
   const port = portal?.port ?? 0;

@@ -70,7 +70,7 @@ async function managed(i: TestInitiator): Promise<number> {
 
 const kinds = (bench: Bench): string[] => bench.events.map((e) => e.kind);
 
-test('ADVERSARIES 27: reinstatement waits until 128 old writes are fenced', async () => {
+test('hostile case 27: reinstatement waits until 128 old writes are fenced', async () => {
   const { bench, device } = gated();
   const old = await ready(bench);
   for (let n = 0; n < 128; n++) write(old, n, n + 1);
@@ -91,7 +91,7 @@ test('ADVERSARIES 27: reinstatement waits until 128 old writes are fenced', asyn
   assert.equal(fenced?.why, 'reinstatement');
 });
 
-test('ADVERSARIES 27: data that comes after the fence reaches no disk', async () => {
+test('hostile case 27: data that comes after the fence reaches no disk', async () => {
   const { bench, device } = gated();
   const old = await ready(bench);
   const pdu = old.commandPdu(readWrite('write', 0, 1), { write: true, expectedLengthBytes: BLOCK });
@@ -103,7 +103,7 @@ test('ADVERSARIES 27: data that comes after the fence reaches no disk', async ()
   assert.ok(!fresh.closed);
 });
 
-test('ADVERSARIES 27: of two logins that wait, only the newer one gets in', async () => {
+test('hostile case 27: of two logins that wait, only the newer one gets in', async () => {
   const { bench, device } = gated();
   const old = await ready(bench);
   write(old, 0, 1);
@@ -165,7 +165,7 @@ test('a stranger is refused by name, and the report says why', async () => {
   assert.match(event?.reason ?? '', /may not use/);
 });
 
-test('ADVERSARIES 27: ABORT TASK answers when the task is quiet', async () => {
+test('hostile case 27: ABORT TASK answers when the task is quiet', async () => {
   const { bench, device } = gated();
   const i = await ready(bench);
   const doomed = write(i, 0, 1);
@@ -182,7 +182,7 @@ test('ADVERSARIES 27: ABORT TASK answers when the task is quiet', async () => {
   assert.equal(bench.server.plane.chunks.taken, 0);
 });
 
-test('ADVERSARIES 27: LOGICAL UNIT RESET aborts the tasks of all sessions', async () => {
+test('hostile case 27: LOGICAL UNIT RESET aborts the tasks of all sessions', async () => {
   const { bench, device } = gated();
   const a = await ready(bench);
   const b = await ready(bench, { initiator: 'iqn.2026-11.test:b' });
@@ -227,7 +227,7 @@ test('the other task management functions', async () => {
   assert.equal(bench.server.stats().sessions.length, 0);
 });
 
-test('ADVERSARIES 28: a silent initiator is pinged, then dropped', async () => {
+test('hostile case 28: a silent initiator is pinged, then dropped', async () => {
   const bench = testServer();
   const i = await ready(bench);
   bench.clock.advance(1000);
@@ -261,7 +261,7 @@ test('iPXE is never pinged: it does not answer, and its old versions hang up', a
   assert.deepEqual([i.received.length, i.closed], [0, false]);
 });
 
-test('ADVERSARIES 22: a login that does not come to an end is cut off', () => {
+test('hostile case 22: a login that does not come to an end is cut off', () => {
   const bench = testServer();
   const i = new TestInitiator(bench.server);
   i.sendBytes(new Uint8Array(47));

@@ -3,7 +3,7 @@ import { INTRODUCTIONS_BURST, INTRODUCTIONS_PER_SECOND } from './limits.ts';
 
 /**
  * The token bucket that unknown machines draw from: whoever invents MAC addresses fills neither the
- * disk nor the list (ADVERSARIES 4). Known machines never pass here.
+ * disk nor the list (hostile case 4). Known machines never pass here.
  */
 export class IntroductionRate {
   readonly #clock: Clock;

@@ -6,7 +6,7 @@ import { bindCall, errnoName, lastErrno, systemError } from './libc.ts';
 /**
  * Opens a file that is certainly below a folder: openat2(2) with RESOLVE_BENEATH. `..`, absolute
  * paths, symbolic links that leave the folder and /proc's magic links are refused by the kernel
- * itself, so there is no check that a rename could outrun (ADVERSARIES 12).
+ * itself, so there is no check that a rename could outrun (hostile case 12).
  */
 const SYS_OPENAT2 = 437; // the same on every architecture
 const RESOLVE_NO_MAGICLINKS = 0x02;

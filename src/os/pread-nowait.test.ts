@@ -76,9 +76,14 @@ test('cold data is not waited for', async (t) => {
   if (!need(t, { tools: ['dd'] })) return;
   const { fd, path } = file(t, process.cwd());
   if (!supportsNowait(fd)) return t.skip('this file system has no RWF_NOWAIT');
-  await run('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0']);
   const into = Buffer.alloc(4096);
-  assert.equal(preadNowait(fd, into, 0, 4096, 8192), NOT_RESIDENT);
+  // The kernel may keep a page that another processor has just touched: the advice is given again.
+  let answer = 0;
+  for (let attempt = 0; attempt < 50 && answer !== NOT_RESIDENT; attempt++) {
+    await run('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0']);
+    answer = preadNowait(fd, into, 0, 4096, 8192);
+  }
+  assert.equal(answer, NOT_RESIDENT);
   readSync(fd, into, 0, 4096, 8192);
   assert.equal(preadNowait(fd, into, 0, 4096, 8192), 4096);
 });

@@ -222,7 +222,7 @@ export class LogicalUnit {
     if (obstacle !== null) throw obstacle;
   }
 
-  /** Throws DATA PROTECT when nothing may be written (ADVERSARIES 33). */
+  /** Throws DATA PROTECT when nothing may be written (hostile case 33). */
   checkWritable(): void {
     if (this.readOnly) throw ScsiError.check(Sense.WRITE_PROTECTED);
     if (this.modes.softwareWriteProtect) throw ScsiError.check(Sense.SOFTWARE_WRITE_PROTECTED);

@@ -43,7 +43,7 @@ type Row = Selectable<EventTables['events']>;
 
 /**
  * Events in a file of their own: their writes need no fsync (a power cut may cost the last ones),
- * and a full disk or a damaged file costs the story, never the state or a boot (ADVERSARIES 48).
+ * and a full disk or a damaged file costs the story, never the state or a boot (hostile case 48).
  */
 export class SqliteEventLog<Stage extends string = string> implements EventLog<Stage> {
   readonly #db: Database;

@@ -16,11 +16,11 @@ const IN_MEMORY = ':memory:';
 /**
  * Opens a file of ours for this process alone, brought to the newest schema.
  *
- * `synchronous` FULL: a commit is on the disk when it returns (ADVERSARIES contract 10). NORMAL: it
+ * `synchronous` FULL: a commit is on the disk when it returns (durability contract 10). NORMAL: it
  * survives the death of the process, not of the power.
  *
  * Throws EnvironmentError: `store-locked`, `store-corrupt`, `store-newer`, `store-access`,
- * `store-full` (ADVERSARIES 48). Before a migration the file is copied to `<path>.before-v<n>`.
+ * `store-full` (hostile case 48). Before a migration the file is copied to `<path>.before-v<n>`.
  */
 export function openStore(
   path: string,

@@ -128,7 +128,7 @@ export type SeenRequest = {
 };
 
 /**
- * dnsmasq, with a router advertisement too: Debian's iPXE waits 15.8 s for one (DESIGN.md), and
+ * dnsmasq, with a router advertisement too: Debian's iPXE waits 15.8 s for one, and
  * these tests measure nothing that it could spoil.
  */
 async function startDhcp(lab: Lab, folder: string, lines: readonly string[]): Promise<void> {

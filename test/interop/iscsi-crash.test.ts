@@ -12,7 +12,7 @@ import { encodeText } from '#iscsi/text.ts';
 import { Running } from '../lab/process.ts';
 
 /**
- * The target is killed while it takes writes (ADVERSARIES, durability contract 2: a WRITE that
+ * The target is killed while it takes writes (durability contract 2: a WRITE that
  * returned GOOD survives kill -9). Each slot of the disk is written again and again with a growing
  * number; afterwards it must hold a number between the last one acknowledged and the last one sent.
  */

@@ -9,8 +9,8 @@ export type Release = () => void;
 
 /**
  * Lets one caller read, decide and write a range while no other write to it can come between
- * (COMPARE AND WRITE, ORWRITE; ADVERSARIES 31). Reads and writes elsewhere are not held up; without
- * a lock a `tryWrite` costs one comparison.
+ * (COMPARE AND WRITE, ORWRITE; hostile case 31). Reads and writes elsewhere are not held up;
+ * without a lock a `tryWrite` costs one comparison.
  *
  * Ranges in `#busy` are writes under way on other threads and locks held. A write or lock that
  * overlaps one of them, or one that waits already, waits its turn: first come, first served.

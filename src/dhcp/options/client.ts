@@ -33,7 +33,7 @@ function countedClasses(v: Uint8Array): string[] | undefined {
 
 /** True for the user class of iPXE or its predecessor gPXE, in either form of option 77. */
 export function isIpxe(classes: readonly string[]): boolean {
-  // Substrings, because a malformed count leaves a stray byte in front (BOOT-FACTS 4.7 rule 11).
+  // Substrings, because a malformed count leaves a stray byte in front (boot facts 7 rule 11).
   return classes.some((c) => c.includes('iPXE') || c.includes('gPXE'));
 }
 

@@ -2,7 +2,7 @@ import { DecodeError } from '#base/mod.ts';
 import type { IpxeSettings } from '../policy.ts';
 import { OPTION } from './codes.ts';
 
-/** Sub-options of option 175 (iPXE's `src/include/ipxe/dhcp.h`, BOOT-FACTS 4.1). */
+/** Sub-options of option 175 (iPXE's `src/include/ipxe/dhcp.h`, boot facts 1). */
 export const IPXE = {
   priority: 1,
   keepSan: 8,
@@ -36,7 +36,7 @@ export function decodeIpxe(value: Uint8Array): Map<number, Uint8Array> {
 
 /**
  * Option 175 for a client in iPXE, or undefined when there is nothing to say. `realServer` adds
- * 175.176: we give the address too, so iPXE need not wait two seconds for a proxy (BOOT-FACTS 4.3).
+ * 175.176: we give the address too, so iPXE need not wait two seconds for a proxy (boot facts 3).
  */
 export function encodeIpxe(
   settings: IpxeSettings | undefined,

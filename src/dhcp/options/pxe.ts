@@ -1,7 +1,7 @@
 import { DecodeError, InternalError } from '#base/mod.ts';
 import { OPTION } from './codes.ts';
 
-/** Sub-options of option 43 for PXE (PXE 2.1 §2.2.3, BOOT-FACTS 4.1). */
+/** Sub-options of option 43 for PXE (PXE 2.1 §2.2.3, boot facts 1). */
 export const PXE = {
   discoveryControl: 6,
   multicastAddress: 7,

@@ -12,7 +12,7 @@ const COUNT_BYTE = 13;
 
 /**
  * COMPARE AND WRITE (SBC-3 §5.3): the first half of the data is compared, the second written, and
- * no other write to these blocks comes between (ADVERSARIES 31).
+ * no other write to these blocks comes between (hostile case 31).
  */
 export const compareAndWrite: CommandBody = {
   begin(task) {
