@@ -186,6 +186,16 @@ test('files, loaders and ISOs are served; a disk is not', async () => {
   assert.equal((await bench.get('/boot/zz.ipxe')).kind, 'not-found');
 });
 
+test('one entry script for all leads each machine to its own', async () => {
+  const bench = new Bench();
+  for (const path of ['/boot/entry.ipxe', '/autoexec.ipxe']) {
+    const script = await bench.text(path);
+    assert.match(script, /http:\/\/10\.77\.0\.1:8080/);
+    assert.match(script, /chain /);
+    assert.doesNotMatch(script, /sanhook/);
+  }
+});
+
 test('a report is believed of the card behind the address, whatever it claims', async () => {
   const bench = new Bench();
   bench.add();

@@ -2,7 +2,7 @@ import { basename, dirname } from 'node:path';
 import { normalizeMac } from '#base/mod.ts';
 import type { BootRequest, BootSite, HttpAnswer } from '#http/mod.ts';
 import type { ImageRepository } from '#images/mod.ts';
-import { machineScript, unknownScript } from '#ipxe/mod.ts';
+import { entryScript, machineScript, unknownScript } from '#ipxe/mod.ts';
 import type { Machine, MachineService } from '#machines/mod.ts';
 import { plainAddress, type AddressBook } from './address-book.ts';
 import { reportFrom } from './report.ts';
@@ -48,6 +48,7 @@ export class PolybootSite implements BootSite {
     if (path === PATHS.report) return this.#report(request);
     const script = SCRIPT.exec(path);
     if (script !== null) return this.#script(request, script[1] ?? '');
+    if (path === PATHS.entry || path === PATHS.autoexec) return this.#entry(request);
     if (path.startsWith('/loader/')) return this.#loader(path.slice('/loader/'.length));
     if (path.startsWith('/files/')) {
       return { kind: 'file', root: this.#options.filesRoot, path: path.slice('/files/'.length) };
@@ -110,6 +111,12 @@ export class PolybootSite implements BootSite {
   #comesFrom(request: BootRequest, machine: Machine): boolean {
     const behind = this.#options.addresses.neighbourOf(request.remoteAddress);
     return behind !== undefined && machine.macs.includes(behind);
+  }
+
+  /** The same for every machine: it goes on to the machine's own script. */
+  #entry(request: BootRequest): HttpAnswer {
+    const base = baseUrl(plainAddress(request.localAddress), request.localPort);
+    return ipxeText(entryScript({ baseUrl: base }));
   }
 
   #loader(file: string): HttpAnswer {

@@ -5,6 +5,10 @@
 export const PATHS = {
   /** `/boot/52-54-00-77-00-01.ipxe`: the script of one machine. */
   script: (mac: string): string => `/boot/${mac.replaceAll(':', '-')}.ipxe`,
+  /** One script for all, for a router that can name a single boot file. */
+  entry: '/boot/entry.ipxe',
+  /** What UEFI builds of iPXE look for beside themselves. */
+  autoexec: '/autoexec.ipxe',
   /** Where scripts and booted systems report what they reached. */
   report: '/boot/report',
   loader: (file: string): string => `/loader/${encodePath(file)}`,
