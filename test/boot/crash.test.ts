@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 import { DebianRoot, DebianShell } from './debian.ts';
 import { assemble, debianDisk } from './images.ts';
 import { makeDisk } from './mbr.ts';
-import { scenario, usesPeers } from './rig.ts';
+import { inRig, usesPeers } from './rig.ts';
 
 /** A guest that writes all the time: each line is on the disk before the next is begun. */
 const WRITER = `sh -c 'n=0; while :; do n=$((n+1)); echo line $n >>/root/log; sync /root/log; done'`;
 const COUNT = 'wc -l </root/log';
 
-scenario(
+test(
   'kill -9 of the server while a Linux guest writes: it goes on, and its file system is clean',
-  { needs: { tools: ['debugfs', 'sgdisk', 'e2fsck'] } },
-  async (rig, t) => {
+  ...inRig({ needs: { tools: ['debugfs', 'sgdisk', 'e2fsck'] } }, async (rig, t) => {
     if (usesPeers()) return t.skip('the peers are not killed');
     const name = 'writer';
     const mac = macOf(name);
@@ -43,16 +43,15 @@ scenario(
       lines,
       lines.map((_, n) => `line ${n + 1}`),
     );
-  },
+  }),
 );
 
 /** Sectors 2 to 63 of the first track: what the pump writes, one number after the other. */
 const PUMP_SECTORS = 62;
 
-scenario(
+test(
   'kill -9 of the server under a guest that knows only INT 13h: no write fails, none is lost',
-  { needs: { tools: ['nasm'] } },
-  async (rig, t) => {
+  ...inRig({ needs: { tools: ['nasm'] } }, async (rig, t) => {
     if (usesPeers()) return t.skip('the peers are not killed');
     const name = 'pump';
     const mac = macOf(name);
@@ -78,7 +77,7 @@ scenario(
       // One write more may have been done and not yet said.
       assert.ok(found === n || found === n + PUMP_SECTORS, `sector of ${n} holds ${found}`);
     }
-  },
+  }),
 );
 
 /** The last number whose write the guest saw done. */

@@ -43,6 +43,8 @@ export class DebianShell {
   /** Shuts the guest down and waits until its power is off. */
   async powerOff(): Promise<void> {
     this.#machine.serial.write('poweroff\r');
+    // What Linux says last; after it only firmware runs.
+    await this.#machine.serial.waitFor(/reboot: Power down/, GUEST_LIMIT_MS);
     const ending = await this.#machine.ended();
     assert.equal(ending.reason, 'guest-shutdown', this.#machine.serial.tail());
   }

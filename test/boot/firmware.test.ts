@@ -1,21 +1,25 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import type { Lab } from '../lab/netns.ts';
 import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 import { assemble, uefiDisk, UEFI_DISK_SAYS } from './images.ts';
 import { makeDisk } from './mbr.ts';
-import { scenario } from './rig.ts';
+import { inRig } from './rig.ts';
 
 const UEFI_TOOLS = ['grub-mkimage', 'sgdisk', 'mformat', 'mmd', 'mcopy'];
 
-scenario('UEFI HTTP Boot → snponly.efi → disk', { needs: { tools: UEFI_TOOLS } }, async (rig) => {
-  const name = 'http1';
-  const mac = macOf(name);
-  await rig.server.addMachine({ name, mac, drives: [await uefiDisk(rig.folder)] });
-  const machine = await rig.boot({ name, mac, stage: 'uefi-http' });
-  await machine.serial.waitFor(new RegExp(UEFI_DISK_SAYS), GUEST_LIMIT_MS);
-  await rig.server.waitStage(mac, 'disk', 5_000);
-});
+test(
+  'UEFI HTTP Boot → snponly.efi → disk',
+  ...inRig({ needs: { tools: UEFI_TOOLS } }, async (rig) => {
+    const name = 'http1';
+    const mac = macOf(name);
+    await rig.server.addMachine({ name, mac, drives: [await uefiDisk(rig.folder)] });
+    const machine = await rig.boot({ name, mac, stage: 'uefi-http' });
+    await machine.serial.waitFor(new RegExp(UEFI_DISK_SAYS), GUEST_LIMIT_MS);
+    await rig.server.waitStage(mac, 'disk', 5_000);
+  }),
+);
 
 /** The DHCP server of the house: it gives addresses and knows nothing of booting. */
 async function houseServer(lab: Lab, folder: string): Promise<void> {
@@ -35,31 +39,35 @@ async function houseServer(lab: Lab, folder: string): Promise<void> {
   await dnsmasq.waitFor(/DHCP, IP range/, 10_000);
 }
 
-scenario(
+test(
   'proxyDHCP beside the house’s DHCP server: BIOS',
-  { role: 'proxy', before: houseServer, needs: { tools: ['dnsmasq', 'nasm'] } },
-  async (rig) => {
-    const name = 'proxy-bios';
-    const mac = macOf(name);
-    const disk = join(rig.folder, 'disk.img');
-    const code = await readFile(await assemble(rig.folder, 'write.asm'));
-    await makeDisk(disk, 16 * 1024 * 1024, { code });
-    await rig.server.addMachine({ name, mac, drives: [disk] });
-    const machine = await rig.boot({ name, mac, stage: 'bios-vendor' });
-    await machine.serial.waitFor(/WROTE 80\n/, GUEST_LIMIT_MS);
-    await rig.server.waitStage(mac, 'loader', 5_000);
-  },
+  ...inRig(
+    { role: 'proxy', before: houseServer, needs: { tools: ['dnsmasq', 'nasm'] } },
+    async (rig) => {
+      const name = 'proxy-bios';
+      const mac = macOf(name);
+      const disk = join(rig.folder, 'disk.img');
+      const code = await readFile(await assemble(rig.folder, 'write.asm'));
+      await makeDisk(disk, 16 * 1024 * 1024, { code });
+      await rig.server.addMachine({ name, mac, drives: [disk] });
+      const machine = await rig.boot({ name, mac, stage: 'bios-vendor' });
+      await machine.serial.waitFor(/WROTE 80\n/, GUEST_LIMIT_MS);
+      await rig.server.waitStage(mac, 'loader', 5_000);
+    },
+  ),
 );
 
-scenario(
+test(
   'proxyDHCP beside the house’s DHCP server: UEFI',
-  { role: 'proxy', before: houseServer, needs: { tools: ['dnsmasq', ...UEFI_TOOLS] } },
-  async (rig) => {
-    const name = 'proxy-uefi';
-    const mac = macOf(name);
-    await rig.server.addMachine({ name, mac, drives: [await uefiDisk(rig.folder)] });
-    const machine = await rig.boot({ name, mac, stage: 'uefi-pxe' });
-    await machine.serial.waitFor(new RegExp(UEFI_DISK_SAYS), GUEST_LIMIT_MS);
-    await rig.server.waitStage(mac, 'loader', 5_000);
-  },
+  ...inRig(
+    { role: 'proxy', before: houseServer, needs: { tools: ['dnsmasq', ...UEFI_TOOLS] } },
+    async (rig) => {
+      const name = 'proxy-uefi';
+      const mac = macOf(name);
+      await rig.server.addMachine({ name, mac, drives: [await uefiDisk(rig.folder)] });
+      const machine = await rig.boot({ name, mac, stage: 'uefi-pxe' });
+      await machine.serial.waitFor(new RegExp(UEFI_DISK_SAYS), GUEST_LIMIT_MS);
+      await rig.server.waitStage(mac, 'loader', 5_000);
+    },
+  ),
 );

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { GUEST_LIMIT_MS, macOf, type FirstStage } from '../lab/vm.ts';
 import { assemble } from './images.ts';
 import { makeDisk, wholeDisk, type Entry } from './mbr.ts';
-import { scenario, type Rig } from './rig.ts';
+import { inRig, type Rig } from './rig.ts';
 
 const MIB = 1024 * 1024;
 const TRACK = 63 * 512;
@@ -89,10 +90,9 @@ function layouts(): Layout[] {
 /** A machine has up to eight; the rest goes to a second one with another first stage. */
 const DRIVES_PER_MACHINE = 5;
 
-scenario(
+test(
   'BIOS: INT 13h shows the geometry of nine layouts that inspection predicts',
-  { guests: 2, needs: { tools: ['nasm'] } },
-  async (rig, t) => {
+  ...inRig({ needs: { tools: ['nasm'] } }, async (rig, t) => {
     const code = await readFile(await assemble(rig.folder, 'geometry.asm'));
     const all = layouts();
     for (let first = 0; first < all.length; first += DRIVES_PER_MACHINE) {
@@ -106,7 +106,7 @@ scenario(
       const predicted = await rig.server.predictGeometry(fileOf(rig, layout));
       assert.deepEqual(predicted ?? layout.geometry, layout.geometry, layout.name);
     }
-  },
+  }),
 );
 
 /** Boots one machine with these disks; returns what its boot sector printed, a line per drive. */

@@ -1,28 +1,31 @@
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { DebianRoot, DebianShell } from './debian.ts';
 import { debianDisk, kernelOf } from './images.ts';
-import { scenario } from './rig.ts';
+import { inRig } from './rig.ts';
 import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 
-scenario('BIOS, network card with iPXE → Debian logs in, by CHAP both times', {}, async (rig) => {
-  const name = 'bios1';
-  const mac = macOf(name);
-  // iPXE proves the secret, and so does Linux, which finds it in the iBFT.
-  const chap = { user: name, secret: 'a-secret-of-bios1' };
-  await rig.server.addMachine({ name, mac, drives: [await debianDisk(rig.folder)], chap });
-  const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
-  const shell = await DebianShell.login(machine);
-  for (const stage of ['ipxe', 'script', 'login', 'disk', 'os']) {
-    await rig.server.waitStage(mac, stage, 5_000);
-  }
-  assert.doesNotMatch(await shell.run('ls /sys/firmware'), /efi/);
-  assert.match(await shell.run('cat /sys/firmware/ibft/target0/target-name'), /polyboot:bios1/);
-});
+test(
+  'BIOS, network card with iPXE → Debian logs in, by CHAP both times',
+  ...inRig({}, async (rig) => {
+    const name = 'bios1';
+    const mac = macOf(name);
+    // iPXE proves the secret, and so does Linux, which finds it in the iBFT.
+    const chap = { user: name, secret: 'a-secret-of-bios1' };
+    await rig.server.addMachine({ name, mac, drives: [await debianDisk(rig.folder)], chap });
+    const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
+    const shell = await DebianShell.login(machine);
+    for (const stage of ['ipxe', 'script', 'login', 'disk', 'os']) {
+      await rig.server.waitStage(mac, stage, 5_000);
+    }
+    assert.doesNotMatch(await shell.run('ls /sys/firmware'), /efi/);
+    assert.match(await shell.run('cat /sys/firmware/ibft/target0/target-name'), /polyboot:bios1/);
+  }),
+);
 
-scenario(
+test(
   'kernel and initrd over HTTP, root on iSCSI',
-  { needs: { tools: ['debugfs', 'sgdisk'] } },
-  async (rig) => {
+  ...inRig({ needs: { tools: ['debugfs', 'sgdisk'] } }, async (rig) => {
     const name = 'kernel1';
     const mac = macOf(name);
     const image = await debianDisk(rig.folder);
@@ -45,5 +48,5 @@ scenario(
       'echo "root"-is $(findmnt -no SOURCE /) $(cat /sys/block/sda/device/vendor)\r',
     );
     await machine.serial.waitFor(/root-is \/dev\/sda\d/, 20_000);
-  },
+  }),
 );

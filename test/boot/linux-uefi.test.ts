@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { DebianRoot, DebianShell } from './debian.ts';
 import { debianDisk } from './images.ts';
-import { scenario } from './rig.ts';
+import { inRig } from './rig.ts';
 
-scenario(
+test(
   'UEFI PXE → snponly.efi → Debian: what it writes is in the image after power-off',
-  { needs: { tools: ['debugfs', 'sgdisk', 'e2fsck'] } },
-  async (rig) => {
+  ...inRig({ needs: { tools: ['debugfs', 'sgdisk', 'e2fsck'] } }, async (rig) => {
     const mac = '52:54:00:77:00:01';
     const image = await debianDisk(rig.folder);
     await rig.server.addMachine({ name: 'uefi1', mac, drives: [image] });
@@ -20,5 +20,5 @@ scenario(
     const root = await DebianRoot.open(image);
     assert.equal(await root.read('/root/proof'), 'written by the guest\n');
     await root.assertClean();
-  },
+  }),
 );

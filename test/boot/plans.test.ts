@@ -1,41 +1,46 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { readTextScreen } from '#vm/mod.ts';
 import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 import { assemble, helloIso, ISO_SAYS } from './images.ts';
 import { makeDisk } from './mbr.ts';
-import { scenario, usesPeers } from './rig.ts';
+import { inRig, usesPeers } from './rig.ts';
 import { waitForScreen } from './screen.ts';
 
 const MEMTEST = '/boot/memtest86+x64.bin';
 
-scenario('memtest86+ over HTTP', { needs: { files: [MEMTEST] } }, async (rig) => {
-  const name = 'memtest';
-  const mac = macOf(name);
-  const plan = { kind: 'kernel', kernel: MEMTEST, initrd: [], cmdline: 'nosmp' } as const;
-  await rig.server.addMachine({ name, mac, plan });
-  const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 128 });
-  await waitForScreen(machine, /Memtest86\+/, GUEST_LIMIT_MS);
-});
-
-scenario(
-  'an ISO over HTTP, read in ranges',
-  { needs: { tools: ['xorriso'], files: ['/usr/lib/ISOLINUX/isolinux.bin'] } },
-  async (rig) => {
-    const name = 'iso1';
+test(
+  'memtest86+ over HTTP',
+  ...inRig({ needs: { files: [MEMTEST] } }, async (rig) => {
+    const name = 'memtest';
     const mac = macOf(name);
-    const file = await helloIso(rig.folder);
-    await rig.server.addMachine({ name, mac, plan: { kind: 'iso', file } });
+    const plan = { kind: 'kernel', kernel: MEMTEST, initrd: [], cmdline: 'nosmp' } as const;
+    await rig.server.addMachine({ name, mac, plan });
     const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 128 });
-    await waitForScreen(machine, new RegExp(ISO_SAYS), GUEST_LIMIT_MS);
-  },
+    await waitForScreen(machine, /Memtest86\+/, GUEST_LIMIT_MS);
+  }),
 );
 
-scenario(
+test(
+  'an ISO over HTTP, read in ranges',
+  ...inRig(
+    { needs: { tools: ['xorriso'], files: ['/usr/lib/ISOLINUX/isolinux.bin'] } },
+    async (rig) => {
+      const name = 'iso1';
+      const mac = macOf(name);
+      const file = await helloIso(rig.folder);
+      await rig.server.addMachine({ name, mac, plan: { kind: 'iso', file } });
+      const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 128 });
+      await waitForScreen(machine, new RegExp(ISO_SAYS), GUEST_LIMIT_MS);
+    },
+  ),
+);
+
+test(
   'two drives: the BIOS sees both in order, and what it writes is in both images',
-  { needs: { tools: ['nasm'] } },
-  async (rig) => {
+  ...inRig({ needs: { tools: ['nasm'] } }, async (rig) => {
     const name = 'two';
     const mac = macOf(name);
     const code = await readFile(await assemble(rig.folder, 'write.asm'));
@@ -51,13 +56,12 @@ scenario(
       const sector = (await readFile(file)).subarray(9 * 512, 9 * 512 + 17);
       assert.equal(sector.toString('latin1'), `DRIVE 8${n} WROTE IT`);
     }
-  },
+  }),
 );
 
-scenario(
+test(
   'a machine that nobody knows gets a menu, and the server learns of it',
-  {},
-  async (rig, t) => {
+  ...inRig({}, async (rig, t) => {
     if (usesPeers()) return t.skip('the peers do not know unknown machines');
     const mac = macOf('stranger');
     const machine = await rig.boot({ name: 'stranger', mac, stage: 'ipxe-rom', memoryMib: 64 });
@@ -70,13 +74,12 @@ scenario(
       (await readTextScreen(machine.qmp, machine.folder)).join('').includes('secret'),
       false,
     );
-  },
+  }),
 );
 
-scenario(
+test(
   'CHAP: the right secret boots, a wrong one and none are refused',
-  { guests: 2, needs: { tools: ['nasm'] } },
-  async (rig) => {
+  ...inRig({ needs: { tools: ['nasm'] } }, async (rig) => {
     const code = await readFile(await assemble(rig.folder, 'write.asm'));
     const file = join(rig.folder, 'secret.img');
     await makeDisk(file, 16 * 1024 * 1024, { code });
@@ -109,5 +112,5 @@ scenario(
     assert.match(screen, /NONE: REFUSED/);
     assert.match(screen, /WRONG: REFUSED/);
     assert.match(screen, /RIGHT: ACCEPTED/);
-  },
+  }),
 );

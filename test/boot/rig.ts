@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import type { TestContext } from 'node:test';
 import { messageOf } from '#base/mod.ts';
 import { readTextScreen, type VirtualMachine } from '#vm/mod.ts';
 import { need, type Needs } from '../lab/need.ts';
@@ -14,15 +14,13 @@ import type { BootServer, DhcpRole } from './server.ts';
 /** Polyboot, or dnsmasq + nginx + tgt as packaged or tuned for speed. */
 export type ServerKind = 'polyboot' | 'peers' | 'tuned-peers';
 
-/** What a scenario differs in from the ordinary: our server as DHCP server, one guest. */
+/** What a scenario differs in from the ordinary: our server as DHCP server. */
 export type ScenarioOptions = {
   readonly role?: DhcpRole;
   /** Default: Polyboot, unless `POLYBOOT_BOOT_SERVER` says otherwise. */
   readonly server?: ServerKind;
   /** Beyond what every guest needs. */
   readonly needs?: Needs;
-  /** Guests that are started one after the other; the time limit grows with them. */
-  readonly guests?: number;
   /** Runs before the server, such as another DHCP server of the house. */
   readonly before?: (lab: Lab, folder: string) => Promise<void>;
 };
@@ -117,16 +115,18 @@ function startServer(
   return PeerServer.start(lab, folder, role, { tuned: kind === 'tuned-peers' });
 }
 
+/** Two guests one after the other, the server's start and an image's copy, on a busy host. */
+const SCENARIO_LIMIT_MS = 2 * GUEST_LIMIT_MS + 120_000;
+
 /**
- * One boot scenario as a test: its own network, server and guests; a failure shows all they said.
+ * The options and the body of a test that has its own network, server and guests; a failure shows
+ * all they said. Used as `test(name, ...inRig(options, body))`, so that the test belongs to its file.
  */
-export function scenario(
-  name: string,
+export function inRig(
   options: ScenarioOptions,
   body: (rig: Rig, t: TestContext) => Promise<void>,
-): void {
-  const limitMs = (options.guests ?? 1) * GUEST_LIMIT_MS + 60_000;
-  test(name, { timeout: limitMs }, async (t) => {
+): [{ timeout: number }, (t: TestContext) => Promise<void>] {
+  const scenario = async (t: TestContext): Promise<void> => {
     const peers = usesPeers() ? ['dnsmasq', 'nginx', 'tgtd', 'tgtadm'] : [];
     const tools = [...GUEST_NEEDS.tools, ...peers, ...(options.needs?.tools ?? [])];
     const files = [...GUEST_NEEDS.files, ...(options.needs?.files ?? [])];
@@ -139,5 +139,6 @@ export function scenario(
     } finally {
       await rig.close();
     }
-  });
+  };
+  return [{ timeout: SCENARIO_LIMIT_MS }, scenario];
 }
