@@ -120,7 +120,8 @@ const SCENARIO_LIMIT_MS = 2 * GUEST_LIMIT_MS + 120_000;
 
 /**
  * The options and the body of a test that has its own network, server and guests; a failure shows
- * all they said. Used as `test(name, ...inRig(options, body))`, so that the test belongs to its file.
+ * all they said. Used as `test(name, ...inRig(options, body))`, so that the test belongs to its
+ * file.
  */
 export function inRig(
   options: ScenarioOptions,
