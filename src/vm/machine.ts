@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf, silentLog, systemClock, type Clock, type Log } from '#base/mod.ts';
+import { errnoOf, silentLog, systemClock, type Cancel, type Clock, type Log } from '#base/mod.ts';
 import { qemuArguments, shellQuoted, type RunPaths } from './arguments.ts';
 import { findUefiFirmware } from './firmware.ts';
 import { checkHost, findProgram, makeRunFolder } from './host.ts';
@@ -169,7 +169,9 @@ async function launch(
   const process = new QemuProcess(argv);
   try {
     const connected = Promise.all(listeners.map((l) => l.socket));
-    const sockets = await Promise.race([connected, process.exited, late(clock)]);
+    const late = timeLimit(clock, START_LIMIT_MS);
+    const sockets = await Promise.race([connected, process.exited, late.passed]);
+    late.cancel();
     if (!Array.isArray(sockets)) throw startFailure(process.stderr, command);
     const [control, port] = sockets;
     if (control === undefined || port === undefined) throw startFailure('', command);
@@ -208,12 +210,14 @@ function commandLine(spec: MachineSpec, paths: RunPaths, namespace: string | und
   return [...inNamespace, ...dieWithUs, ...qemu];
 }
 
-function late(clock: Clock): Promise<undefined> {
-  return new Promise((resolve) => {
-    clock.after(START_LIMIT_MS, () => {
+function timeLimit(clock: Clock, limitMs: number): { passed: Promise<undefined>; cancel: Cancel } {
+  let cancel: Cancel = () => {};
+  const passed = new Promise<undefined>((resolve) => {
+    cancel = clock.after(limitMs, () => {
       resolve(undefined);
     });
   });
+  return { passed, cancel };
 }
 
 type Exit = Omit<Ending, 'reason'>;
