@@ -40,6 +40,7 @@ export type BlockExtent = { readonly lengthBytes: number; readonly state: 'data'
  * succeeds proves nothing).
  */
 export interface BlockDevice {
+  /** Changes only by `rescan` and `grow`. */
   readonly sizeBytes: number;
   /** Logical block, 512, 2048 or 4096. */
   readonly blockBytes: number;
@@ -85,6 +86,17 @@ export interface BlockDevice {
    * Absent where there is no key.
    */
   cryptoErase?(done: BlockDone): void;
+  /**
+   * Looks again how large the backend is, and takes a larger size over: answered when `sizeBytes`
+   * says it. A smaller one is not believed, blocks that an initiator was promised do not vanish.
+   */
+  rescan(done: BlockDone): void;
+  /**
+   * Makes the disk `sizeBytes` large, a multiple of `blockBytes` and no less than it is; what is new
+   * reads as zeros. Answered when it is in force and durable. Absent where only the backend's owner
+   * can do that (a block device).
+   */
+  grow?(sizeBytes: number, done: BlockDone): void;
   /** The extent that begins at `offsetBytes`, at most `lengthBytes` long. */
   extentAt(offsetBytes: number, lengthBytes: number): BlockExtent;
   /** Flushes, lets go of locks and files. Idempotent. */

@@ -18,23 +18,27 @@ export type MemoryDeviceOptions = {
  * tests. A chunk that was never written, or was discarded, is a hole and takes no memory.
  */
 export class MemoryDevice implements BlockDevice {
-  readonly sizeBytes: number;
   readonly blockBytes: number;
   readonly physicalBlockBytes: number;
   readonly readOnly: boolean;
   readonly canDiscard: boolean;
+  #sizeBytes: number;
   readonly #chunks: (Buffer | undefined)[];
   #closed = false;
 
   /** Throws `InternalError` when the size is not a whole number of blocks. */
   constructor(options: MemoryDeviceOptions) {
-    this.sizeBytes = options.sizeBytes;
+    this.#sizeBytes = options.sizeBytes;
     this.blockBytes = options.blockBytes ?? 512;
     this.physicalBlockBytes = options.physicalBlockBytes ?? Math.max(4096, this.blockBytes);
     this.readOnly = options.readOnly ?? false;
     this.canDiscard = !this.readOnly;
     invariant(this.sizeBytes > 0 && this.sizeBytes % this.blockBytes === 0, 'whole blocks');
     this.#chunks = Array.from({ length: Math.ceil(this.sizeBytes / CHUNK_BYTES) });
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   /** Puts bytes on the disk without the rules of `write` (a read-only disk's content). */
@@ -106,6 +110,18 @@ export class MemoryDevice implements BlockDevice {
 
   writeZeroes(offsetBytes: number, lengthBytes: number, done: BlockDone): void {
     this.discard(offsetBytes, lengthBytes, done);
+  }
+
+  rescan(done: BlockDone): void {
+    queueMicrotask(() => {
+      done(null);
+    });
+  }
+
+  grow(sizeBytes: number, done: BlockDone): void {
+    invariant(sizeBytes >= this.#sizeBytes && sizeBytes % this.blockBytes === 0, 'a larger size');
+    this.#sizeBytes = sizeBytes;
+    this.rescan(done);
   }
 
   extentAt(offsetBytes: number, lengthBytes: number): BlockExtent {

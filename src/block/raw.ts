@@ -1,6 +1,8 @@
 import {
   close as closeFile,
   fdatasync,
+  fstat,
+  ftruncate,
   read as readFile,
   readSync,
   write as writeFile,
@@ -8,6 +10,7 @@ import {
 } from 'node:fs';
 import { invariant } from '#base/mod.ts';
 import {
+  blockDeviceGeometry,
   preadNowait,
   punchHoleAsync,
   seekData,
@@ -36,11 +39,11 @@ const ZERO_PIECE_BYTES = 1024 * 1024;
  * fdatasync would report success for data that is gone (hostile case 38).
  */
 export class RawDevice implements BlockDevice {
-  readonly sizeBytes: number;
   readonly blockBytes: number;
   readonly physicalBlockBytes: number;
   readonly readOnly: boolean;
   readonly canDiscard: boolean;
+  #sizeBytes: number;
   readonly #fd: number;
   readonly #residency: RawFile['residency'];
   readonly #locked: boolean;
@@ -55,7 +58,7 @@ export class RawDevice implements BlockDevice {
 
   /** Takes over the open file; `openRaw` makes it. */
   constructor(file: RawFile) {
-    this.sizeBytes = file.sizeBytes;
+    this.#sizeBytes = file.sizeBytes;
     this.blockBytes = file.blockBytes;
     this.physicalBlockBytes = file.physicalBlockBytes;
     this.readOnly = file.readOnly;
@@ -63,6 +66,10 @@ export class RawDevice implements BlockDevice {
     this.#fd = file.fd;
     this.#residency = file.residency;
     this.#locked = file.locked;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   tryRead(offsetBytes: number, into: Uint8Array, at: number, lengthBytes: number): boolean {
@@ -164,6 +171,34 @@ export class RawDevice implements BlockDevice {
       if (e === null) this.#leave(done, null);
       else if (unsupported(e.code)) this.#writeZeroPieces(offsetBytes, lengthBytes, done);
       else this.#leave(done, blockErrorOf(e, 'write', offsetBytes));
+    });
+  }
+
+  rescan(done: BlockDone): void {
+    if (this.#refused(0, 0, done)) return;
+    this.#underWay += 1;
+    fstat(this.#fd, (e, stats) => {
+      if (e !== null) return this.#leave(done, blockErrorOf(e, 'read', 0));
+      // A part of a block at the end cannot be addressed: it is not there yet.
+      const bytes = stats.isBlockDevice() ? blockDeviceGeometry(this.#fd).sizeBytes : stats.size;
+      this.#sizeBytes = Math.max(this.#sizeBytes, bytes - (bytes % this.blockBytes));
+      return this.#leave(done, null);
+    });
+  }
+
+  grow(sizeBytes: number, done: BlockDone): void {
+    invariant(sizeBytes >= this.#sizeBytes && sizeBytes % this.blockBytes === 0, 'a larger size');
+    if (this.#refusedWrite(0, 0, done)) return;
+    this.#underWay += 1;
+    const leave: BlockDone = (error) => {
+      this.#leave(done, error);
+    };
+    ftruncate(this.#fd, sizeBytes, (e) => {
+      if (e !== null) return leave(blockErrorOf(e, 'write', this.#sizeBytes));
+      return this.flush((error) => {
+        if (error === null) this.rescan(leave);
+        else leave(error);
+      });
     });
   }
 

@@ -20,6 +20,9 @@ test(
     }
     assert.doesNotMatch(await shell.run('ls /sys/firmware'), /efi/);
     assert.match(await shell.run('cat /sys/firmware/ibft/target0/target-name'), /polyboot:bios1/);
+    // A boot server may be away for longer than the two minutes that open-iscsi waits by itself.
+    const waits = Number(await shell.run('cat /sys/class/iscsi_session/session1/recovery_tmo'));
+    assert.ok(waits >= 3_600, `I/O fails after ${waits} s without the server`);
   }),
 );
 

@@ -219,6 +219,31 @@ const SPACE: Cases = {
   },
 };
 
+const SIZE: Cases = {
+  'a disk that nobody changed keeps its size when it looks again': async (d) => {
+    const before = d.sizeBytes;
+    await asked((done) => {
+      d.rescan(done);
+    });
+    assert.equal(d.sizeBytes, before);
+  },
+
+  'a disk that can grow keeps its data, and what is new reads as zeros': async (d) => {
+    if (d.grow === undefined) return; // only its backend's owner can
+    const before = d.sizeBytes;
+    const block = Buffer.alloc(d.blockBytes, 0x5a);
+    await writeBytes(d, before - d.blockBytes, block);
+    await asked((done) => {
+      d.grow?.(before + MIB, done);
+    });
+    assert.equal(d.sizeBytes, before + MIB);
+    assert.ok((await readBytes(d, before - d.blockBytes, d.blockBytes)).equals(block));
+    assert.ok((await readBytes(d, before, MIB)).equals(Buffer.alloc(MIB)));
+    await writeBytes(d, before + MIB - d.blockBytes, block);
+    assert.ok((await readBytes(d, before + MIB - d.blockBytes, d.blockBytes)).equals(block));
+  },
+};
+
 const END: Cases = {
   'close is idempotent, and afterwards every call fails as gone': async (d) => {
     await asked((done) => {
@@ -253,7 +278,7 @@ async function leavesZeros(d: BlockDevice, way: 'discard' | 'writeZeroes'): Prom
 
 /** What every `BlockDevice` that can be written must do. One call per implementation. */
 export function blockDeviceSuite(name: string, make: SubjectFactory): void {
-  const all = { ...SHAPE, ...ANY_PLACE, ...CALLBACKS, ...TOGETHER, ...SPACE, ...END };
+  const all = { ...SHAPE, ...ANY_PLACE, ...CALLBACKS, ...TOGETHER, ...SPACE, ...SIZE, ...END };
   for (const [what, body] of Object.entries(all)) test(`${name}: ${what}`, () => using(make, body));
 }
 

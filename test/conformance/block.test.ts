@@ -407,3 +407,32 @@ test('lock: a lock waits for the write that is under way', async () => {
   await Promise.all([writing, locking]);
   assert.deepEqual(order, ['written', 'locked']);
 });
+
+test('a file that grew behind our back is taken over when asked; one that shrank is not', async (t) => {
+  const home = folder(tmpdir());
+  t.after(home.remove);
+  const path = join(home.path, 'disk.img');
+  writeFileSync(path, '');
+  truncateSync(path, MIB);
+  const device = await openRaw(path);
+  truncateSync(path, 2 * MIB + 100);
+  assert.equal(device.sizeBytes, MIB);
+  await asked((done) => {
+    device.rescan(done);
+  });
+  assert.equal(device.sizeBytes, 2 * MIB, 'whole blocks only');
+  truncateSync(path, MIB);
+  await asked((done) => {
+    device.rescan(done);
+  });
+  assert.equal(device.sizeBytes, 2 * MIB);
+  await assert.rejects(
+    asked((done) => {
+      device.read(MIB, Buffer.alloc(512), 0, 512, done);
+    }),
+    kindIs('io'),
+  );
+  await asked((done) => {
+    device.close(done);
+  });
+});

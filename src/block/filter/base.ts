@@ -68,6 +68,10 @@ export class FilterDevice implements BlockDevice {
     this.inner.writeZeroes(offsetBytes, lengthBytes, done);
   }
 
+  rescan(done: BlockDone): void {
+    this.inner.rescan(done);
+  }
+
   extentAt(offsetBytes: number, lengthBytes: number): BlockExtent {
     return this.inner.extentAt(offsetBytes, lengthBytes);
   }

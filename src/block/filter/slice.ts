@@ -72,6 +72,12 @@ export class SliceDevice extends FilterDevice {
     this.inner.writeZeroes(this.#startBytes + offset, lengthBytes, this.#answer(done));
   }
 
+  override rescan(done: BlockDone): void {
+    queueMicrotask(() => {
+      done(null); // a part does not grow with the whole
+    });
+  }
+
   override extentAt(offset: number, lengthBytes: number): BlockExtent {
     return this.inner.extentAt(this.#startBytes + offset, lengthBytes);
   }
