@@ -22,7 +22,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   vm: ['base', 'os'],
   machines: ['base'],
   images: ['base', 'block', 'disk', 'os', 'machines'],
-  boot: ['base', 'machines', 'images', 'dhcp', 'tftp', 'http', 'ipxe', 'iscsi', 'disk'],
+  boot: ['base', 'block', 'machines', 'images', 'dhcp', 'tftp', 'http', 'ipxe', 'iscsi', 'disk'],
   store: ['base', 'machines', 'images'],
   api: ['base', 'machines', 'images', 'boot'],
   cli: ['base', 'api', 'machines', 'images'],

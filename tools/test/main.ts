@@ -4,11 +4,12 @@ import { runChecks } from './checks.ts';
 import { runTier, type Tier, type Tally } from './tier.ts';
 
 /**
- * `./polyboot test [--fast] [--tier NAME]… [PATTERN…]`: the whole suite, as CI runs it.
+ * `./polyboot test [--fast|--nightly] [--tier NAME]… [PATTERN…]`: the whole suite, as CI runs it.
  *
- * `--fast` leaves out everything that starts a virtual machine or races a real peer for long. A
- * PATTERN keeps the test files whose path contains it. Exit code 0 only when nothing failed and,
- * under `CI=true`, nothing was skipped.
+ * `--fast` leaves out everything that starts a virtual machine or races a real peer for long;
+ * `--nightly` gives the fuzzers and the crash loops ten times as many cases. A PATTERN keeps the
+ * test files whose path contains it. Exit code 0 only when nothing failed and, under `CI=true`,
+ * nothing was skipped.
  */
 const cores = cpus().length;
 
@@ -22,8 +23,14 @@ const TIERS: readonly Tier[] = [
   },
   { name: 'sim', fast: true, patterns: ['test/{lab,sim,fuzz}/**/*.test.ts'], concurrency: cores },
   { name: 'conformance', fast: false, patterns: ['test/conformance/**/*.test.ts'], concurrency: 2 },
-  { name: 'interop', fast: false, patterns: ['test/{interop,crash}/**/*.test.ts'], concurrency: 2 },
-  { name: 'boot', fast: false, patterns: ['test/boot/**/*.test.ts'], concurrency: 2 },
+  { name: 'interop', fast: false, patterns: ['test/interop/**/*.test.ts'], concurrency: 2 },
+  { name: 'crash', fast: false, patterns: ['test/{crash,hostile}/**/*.test.ts'], concurrency: 2 },
+  {
+    name: 'boot',
+    fast: false,
+    patterns: ['test/{boot,initiators}/**/*.test.ts'],
+    concurrency: 2,
+  },
 ];
 
 type Options = { fast: boolean; tiers: string[]; patterns: string[] };
@@ -33,6 +40,7 @@ function parse(argv: readonly string[]): Options {
   const rest = [...argv];
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     if (arg === '--fast') options.fast = true;
+    else if (arg === '--nightly') process.env['POLYBOOT_NIGHTLY'] = '1';
     else if (arg === '--tier') options.tiers.push(rest.shift() ?? '');
     else options.patterns.push(arg);
   }

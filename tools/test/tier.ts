@@ -17,12 +17,16 @@ type FileTally = Tally & { ms: number };
 
 /** No test file may take longer; a hang becomes a failure that names the file. */
 const FILE_LIMIT_MS = 15 * 60_000;
+/** Ten times the cases. */
+const NIGHTLY_FILE_LIMIT_MS = 10 * FILE_LIMIT_MS;
 
 /** Runs the files of one tier; prints failures and skips as they come, then a line per file. */
 export async function runTier(tier: Tier, files: readonly string[]): Promise<Tally> {
   process.stdout.write(`\n── ${tier.name}: ${files.length} files\n`);
   const { concurrency } = tier;
-  const stream = run({ files: [...files], concurrency, timeout: FILE_LIMIT_MS });
+  const nightly = process.env['POLYBOOT_NIGHTLY'] === '1';
+  const timeout = nightly ? NIGHTLY_FILE_LIMIT_MS : FILE_LIMIT_MS;
+  const stream = run({ files: [...files], concurrency, timeout });
   const perFile = new Map<string, FileTally>();
   for await (const event of stream) note(event, perFile);
   const total: Tally = { passed: 0, failed: 0, skipped: 0 };
