@@ -1,3 +1,4 @@
+export { BasePool } from './base-pool.ts';
 export * from './device.ts';
 export * from './filter/base.ts';
 export * from './filter/counter.ts';
@@ -7,7 +8,9 @@ export * from './filter/error.ts';
 export * from './filter/lock.ts';
 export * from './filter/readonly.ts';
 export * from './filter/slice.ts';
+export * from './filter/volatile.ts';
 export * from './memory.ts';
+export * from './open.ts';
 export * from './raw.ts';
 export * from './raw-open.ts';
 export { AtomicLogFile } from './atomic-log.ts';
