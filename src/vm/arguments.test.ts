@@ -4,7 +4,12 @@ import { UserError } from '#base/mod.ts';
 import { parseIscsiUrl, qemuArguments, shellQuoted } from './arguments.ts';
 import type { DriveSpec, MachineSpec } from './spec.ts';
 
-const PATHS = { qmpSocket: '/r/qmp', serialSocket: '/r/serial', vncSocket: '/r/vnc' };
+const PATHS = {
+  qmpSocket: '/r/qmp',
+  serialSocket: '/r/serial',
+  vncSocket: '/r/vnc',
+  controlSocket: '/r/control',
+};
 const BASE: MachineSpec = { name: 'm', firmware: 'bios', memoryMib: 256, accel: 'tcg' };
 
 function valuesOf(argv: readonly string[], option: string): string[] {
@@ -187,4 +192,23 @@ test('a VNC screen on a socket or a loopback port', () => {
 
 test('a command line that can be pasted into a shell', () => {
   assert.equal(shellQuoted(['a', 'b c', "d'e", '{"f":1}']), `a 'b c' 'd'\\''e' '{"f":1}'`);
+});
+
+test('a disk that shows the geometry of its boots, behind CHAP whose secret is in a file', () => {
+  const drive: DriveSpec = {
+    id: 'disk',
+    bus: 'ide',
+    geometry: { cylinders: 1024, heads: 255, sectorsPerTrack: 63 },
+    source: {
+      kind: 'iscsi',
+      url: 'iscsi://127.0.0.1:3260/iqn.2026-11.org.polyboot:x/0',
+      chap: { user: 'install', secretFile: '/r/secret' },
+    },
+  };
+  const argv = qemuArguments({ ...BASE, control: true, drives: [drive] }, PATHS);
+  const text = argv.join(' ');
+  assert.match(text, /"lcyls":1024,"lheads":255,"lsecs":63/);
+  assert.match(text, /"qom-type":"secret","id":"disk-secret","file":"\/r\/secret"/);
+  assert.match(text, /"user":"install","password-secret":"disk-secret"/);
+  assert.match(text, /id=control,path=\/r\/control,server=on,wait=off/);
 });

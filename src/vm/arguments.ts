@@ -1,5 +1,13 @@
 import { UserError } from '#base/mod.ts';
-import type { Accel, Display, DriveSource, DriveSpec, MachineSpec, NicSpec } from './spec.ts';
+import type {
+  Accel,
+  BiosGeometry,
+  Display,
+  DriveSource,
+  DriveSpec,
+  MachineSpec,
+  NicSpec,
+} from './spec.ts';
 
 /** Files and sockets of one running machine, all in its private folder. */
 export type RunPaths = {
@@ -7,6 +15,8 @@ export type RunPaths = {
   readonly qmpSocket: string;
   readonly serialSocket: string;
   readonly vncSocket: string;
+  /** QEMU listens here, if the machine has a second control socket. */
+  readonly controlSocket: string;
   /** UEFI code (read-only) and this machine's copy of its variables; absent for BIOS. */
   readonly uefi?: { readonly code: string; readonly variables: string };
 };
@@ -35,6 +45,7 @@ export function qemuArguments(spec: MachineSpec, paths: RunPaths): string[] {
     ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ['-action', `reboot=${spec.onReboot === 'reset' ? 'reset' : 'shutdown'}`],
     ['-chardev', `socket,id=qmp,path=${escaped(paths.qmpSocket)}`, '-mon', 'qmp,mode=control'],
+    controlArguments(spec, paths),
     ['-chardev', `socket,id=serial,path=${escaped(paths.serialSocket)}`],
     ['-serial', 'chardev:serial'],
     displayArguments(spec.display ?? { kind: 'none' }, paths),
@@ -79,6 +90,12 @@ function accelValue(accel: Accel): string {
   return accel === 'tcg' ? TCG : 'kvm';
 }
 
+function controlArguments(spec: MachineSpec, paths: RunPaths): string[] {
+  if (spec.control !== true) return [];
+  const socket = `socket,id=control,path=${escaped(paths.controlSocket)},server=on,wait=off`;
+  return ['-chardev', socket, '-mon', 'control,mode=control'];
+}
+
 function displayArguments(display: Display, paths: RunPaths): string[] {
   if (display.kind === 'none') return ['-display', 'none'];
   if (display.kind === 'vnc-unix') return ['-vnc', `unix:${escaped(paths.vncSocket)}`];
@@ -120,12 +137,32 @@ function driveArguments(drive: DriveSpec): string[] {
     id: drive.id,
     ...(drive.source === undefined ? {} : { drive: node }),
     ...(drive.bootIndex === undefined ? {} : { bootindex: drive.bootIndex }),
+    ...(drive.geometry === undefined ? {} : geometryProperties(drive.geometry)),
   };
   if (drive.source === undefined) {
     if (drive.bus === 'cdrom' || drive.bus === 'floppy') return ['-device', json(device)];
     throw misused(`drive "${drive.id}" is a hard disk and has no source`);
   }
-  return ['-blockdev', json(sourceNode(node, drive.source, readOnly)), '-device', json(device)];
+  const medium = json(sourceNode(node, drive, drive.source, readOnly));
+  return [...secretArguments(drive), '-blockdev', medium, '-device', json(device)];
+}
+
+/** The logical geometry, which QEMU hands to SeaBIOS as `bios-geometry`. */
+function geometryProperties({ cylinders, heads, sectorsPerTrack }: BiosGeometry): QemuObject {
+  return { lcyls: cylinders, lheads: heads, lsecs: sectorsPerTrack };
+}
+
+function secretId(drive: DriveSpec): string {
+  return `${drive.id}-secret`;
+}
+
+function secretArguments(drive: DriveSpec): string[] {
+  const { source } = drive;
+  if (source?.kind !== 'iscsi' || source.chap === undefined) return [];
+  return [
+    '-object',
+    json({ 'qom-type': 'secret', id: secretId(drive), file: source.chap.secretFile }),
+  ];
 }
 
 const DEVICE_OF_BUS = {
@@ -135,7 +172,12 @@ const DEVICE_OF_BUS = {
   floppy: 'floppy',
 } as const;
 
-function sourceNode(name: string, source: DriveSource, readOnly: boolean): QemuObject {
+function sourceNode(
+  name: string,
+  drive: DriveSpec,
+  source: DriveSource,
+  readOnly: boolean,
+): QemuObject {
   if (source.kind === 'file') return fileNode(name, source.path, source.format, readOnly);
   const url = parseIscsiUrl(source.url);
   return {
@@ -148,6 +190,9 @@ function sourceNode(name: string, source: DriveSource, readOnly: boolean): QemuO
       'read-only': readOnly,
       ...url,
       ...(source.initiatorName === undefined ? {} : { 'initiator-name': source.initiatorName }),
+      ...(source.chap === undefined
+        ? {}
+        : { user: source.chap.user, 'password-secret': secretId(drive) }),
     },
   };
 }

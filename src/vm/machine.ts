@@ -192,6 +192,7 @@ async function runPaths(spec: MachineSpec, folder: string): Promise<RunPaths> {
     qmpSocket: join(folder, 'qmp.sock'),
     serialSocket: join(folder, 'serial.sock'),
     vncSocket: join(folder, 'vnc.sock'),
+    controlSocket: join(folder, 'control.sock'),
   };
   if (spec.firmware === 'bios') return paths;
   const uefi = findUefiFirmware();

@@ -33,7 +33,20 @@ export type NicSpec = {
 export type DriveSource =
   | { readonly kind: 'file'; readonly path: string; readonly format: 'raw' | 'qcow2' }
   /** `iscsi://host:port/iqn/lun`; needs QEMU's iSCSI driver (Debian: qemu-block-extra). */
-  | { readonly kind: 'iscsi'; readonly url: string; readonly initiatorName?: string };
+  | {
+      readonly kind: 'iscsi';
+      readonly url: string;
+      readonly initiatorName?: string;
+      /** The secret is in a file: a command line can be read by every user of the host. */
+      readonly chap?: { readonly user: string; readonly secretFile: string };
+    };
+
+/** What the BIOS tells its guest about a disk (INT 13h AH=08h). */
+export type BiosGeometry = {
+  readonly cylinders: number;
+  readonly heads: number;
+  readonly sectorsPerTrack: number;
+};
 
 /** How the guest sees a drive. */
 export type DriveBus = 'ide' | 'virtio' | 'cdrom' | 'floppy';
@@ -46,6 +59,8 @@ export type DriveSpec = {
   readonly source?: DriveSource;
   readonly readOnly?: boolean;
   readonly bootIndex?: number;
+  /** Of an IDE disk; default: SeaBIOS guesses. At most 1024/255/63. */
+  readonly geometry?: BiosGeometry;
 };
 
 /** Where the picture goes. */
@@ -87,6 +102,8 @@ export type MachineSpec = {
   readonly uuid?: string;
   /** Files that firmware reads through QEMU (`opt/…`). */
   readonly firmwareConfig?: readonly { readonly name: string; readonly value: string }[];
+  /** A second control socket, `control.sock` in the run folder, for whoever comes along later. */
+  readonly control?: boolean;
   /** What a guest's reset does: end the run (default: tests see it), or start over. */
   readonly onReboot?: 'end' | 'reset';
 };
