@@ -9,6 +9,7 @@ import {
   type Log,
   type LogLevel,
 } from '#base/mod.ts';
+import { BasePool } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import type { CallName, DataPlaneCalls, PostedError, Tell } from './data-plane-protocol.ts';
 import { DriveTable } from './drive-table.ts';
@@ -22,6 +23,7 @@ import { serveDisk } from './served-disk.ts';
 class DataPlaneWorker {
   readonly #post: (tell: Tell) => void;
   readonly #server: TargetServer;
+  readonly #pool = new BasePool();
   readonly #drives: DriveTable;
 
   constructor(post: (tell: Tell) => void, log: Log) {
@@ -36,7 +38,11 @@ class DataPlaneWorker {
       },
     });
     this.#drives = new DriveTable({
-      serve: (drive) => serveDisk(this.#server, drive),
+      serve: ({ path, blockBytes, ...drive }) =>
+        serveDisk(this.#server, this.#pool, {
+          ...drive,
+          source: { kind: 'raw', path, blockBytes },
+        }),
       inUse: (iqn) => this.#server.stats().sessions.some((s) => s.targetName === iqn),
     });
   }

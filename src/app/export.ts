@@ -1,15 +1,20 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { basename, extname, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { createLog, EnvironmentError, messageOf, UserError } from '#base/mod.ts';
+import { BasePool } from '#block/mod.ts';
 import { TargetServer, type ChapCredentials } from '#iscsi/mod.ts';
 import { IQN_PREFIX } from '#machines/mod.ts';
+import { diskFileSource, type FileFormat } from './disk-file-source.ts';
 import type { Terminal } from './output.ts';
 import { serveDisk } from './served-disk.ts';
 
 /** `polyboot export`: what the command line says. */
 export type ExportOptions = {
   readonly file: string;
+  readonly format?: FileFormat | undefined;
+  readonly backing?: string | undefined;
+  readonly backingFormat?: FileFormat | undefined;
   readonly port: number;
   readonly listen: string;
   readonly iqn?: string | undefined;
@@ -24,33 +29,27 @@ export type ExportOptions = {
 };
 
 /**
- * Files of other formats: shown raw they would be a broken disk, and writing would destroy them.
- */
-const OTHER_FORMATS = ['.qcow2', '.vmdk', '.vhd', '.vhdx', '.vdi'];
-
-/**
  * A bare iSCSI target for one file or device: no state, LUN 0 is the disk, anybody may log in (with
  * CHAP: anybody who knows the secret). Prints its URL when ready; ends cleanly on SIGTERM.
  */
 export async function exportFile(options: ExportOptions): Promise<number> {
   const { terminal } = options;
-  const path = resolve(options.file);
-  if (OTHER_FORMATS.includes(extname(path).toLowerCase())) throw otherFormat(path);
-  const iqn = options.iqn ?? IQN_PREFIX + iqnSuffix(path);
+  const source = diskFileSource({ ...options, ...(options.cdrom ? { blockBytes: 2048 } : {}) });
+  const name = source.kind === 'nbd' ? source.url : source.path;
+  const iqn = options.iqn ?? IQN_PREFIX + iqnSuffix(name);
   const chap = chapOf(options);
   const server = new TargetServer({
     log: createLog('warn'),
     ...(options.digests ? {} : { offer: { headerDigests: ['None'], dataDigests: ['None'] } }),
   });
-  const disk = await serveDisk(server, {
+  const disk = await serveDisk(server, new BasePool(), {
     config: { iqn, access: 'any', takeover: false, ...(chap === undefined ? {} : { chap }) },
-    path,
-    ...(options.cdrom ? { blockBytes: 2048 } : {}),
+    source,
     readOnly: options.readOnly,
     cdrom: options.cdrom,
     removable: options.removable,
     cache: options.cache,
-    serial: path,
+    serial: name,
   });
   try {
     const [at] = await server.listen([{ address: options.listen, port: options.port }]);
@@ -63,14 +62,6 @@ export async function exportFile(options: ExportOptions): Promise<number> {
     await disk.close();
   }
   return 0;
-}
-
-function otherFormat(path: string): UserError {
-  return new UserError('unsupported', 'image-format', {
-    what: `${path} is not a raw image`,
-    why: 'its name says another format, and only raw files and devices can be served',
-    todo: 'convert it: qemu-img convert -O raw IN OUT.img',
-  });
 }
 
 /** A file name as the part of an IQN behind the colon (RFC 3722: lower case, no underscore). */

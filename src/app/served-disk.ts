@@ -1,15 +1,16 @@
 import { InternalError } from '#base/mod.ts';
-import { openRaw, type BlockDevice } from '#block/mod.ts';
+import { openDisk, type BasePool, type BlockDevice, type DiskSource } from '#block/mod.ts';
 import type { ExportConfig, TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
 import { unitIdentity } from './identity.ts';
 
-/** One disk as it is to be served: an image, and how initiators see it. */
+/** One disk as it is to be served: what it is made of, and how initiators see it. */
 export type DiskSpec = {
   readonly config: ExportConfig;
-  readonly path: string;
-  readonly blockBytes?: number;
+  readonly source: DiskSource;
   readonly readOnly: boolean;
+  /** Nothing of it is kept over a power cut, by its owner's choice (durability contract 9). */
+  readonly volatile?: boolean;
   readonly cdrom: boolean;
   readonly removable?: boolean;
   readonly cache?: 'writeback' | 'writethrough';
@@ -19,45 +20,50 @@ export type DiskSpec = {
 
 /** A disk that is being served. */
 export type ServedDisk = {
-  readonly sizeBytes: number;
+  readonly device: BlockDevice;
+  readonly unit: LogicalUnit;
   /** Takes the target away (its sessions end first), flushes, and lets go of the image. */
   readonly close: () => Promise<void>;
 };
 
-/** Opens an image and puts it behind a target of `server` as LUN 0. Throws UserError. */
-export async function serveDisk(server: TargetServer, disk: DiskSpec): Promise<ServedDisk> {
-  const { config, path, blockBytes, readOnly, cdrom } = disk;
-  const device = await openRaw(path, {
-    readOnly: readOnly || cdrom,
-    ...(blockBytes === undefined ? {} : { blockBytes }),
-  });
+/**
+ * Opens a disk (its bases through `pool`) and puts it behind a target of `server` as LUN 0. Throws
+ * UserError, EnvironmentError.
+ */
+export async function serveDisk(
+  server: TargetServer,
+  pool: BasePool,
+  disk: DiskSpec,
+): Promise<ServedDisk> {
+  const { config, cdrom } = disk;
+  const { removable, cache, volatile = false } = disk;
+  const device = await openDisk(disk.source, { readOnly: disk.readOnly || cdrom, volatile }, pool);
   try {
     const units = new LogicalUnitSet({ targetName: config.iqn });
-    units.add(
-      0,
-      new LogicalUnit({
-        device,
-        identity: unitIdentity(disk.serial),
-        kind: cdrom ? 'cdrom' : 'disk',
-        abortTasks: (nexus) => {
-          server.abortTasksOf(nexus, 0);
-        },
-        ...(disk.removable === undefined ? {} : { removable: disk.removable }),
-        ...(disk.cache === undefined ? {} : { cache: disk.cache }),
-      }),
-    );
+    const unit = new LogicalUnit({
+      device,
+      identity: unitIdentity(disk.serial),
+      kind: cdrom ? 'cdrom' : 'disk',
+      abortTasks: (nexus) => {
+        server.abortTasksOf(nexus, 0);
+      },
+      ...(removable === undefined ? {} : { removable }),
+      ...(cache === undefined ? {} : { cache }),
+    });
+    units.add(0, unit);
     server.addExport(config, units);
+    return {
+      device,
+      unit,
+      close: async () => {
+        await server.removeExport(config.iqn);
+        await closeDevice(device);
+      },
+    };
   } catch (e) {
     await closeDevice(device);
     throw e;
   }
-  return {
-    sizeBytes: device.sizeBytes,
-    close: async () => {
-      await server.removeExport(config.iqn);
-      await closeDevice(device);
-    },
-  };
 }
 
 function closeDevice(device: BlockDevice): Promise<void> {

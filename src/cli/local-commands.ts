@@ -1,6 +1,10 @@
 /** What `polyboot export` was asked for. */
 export type ExportRequest = {
   readonly file: string;
+  readonly format?: 'raw' | 'qcow2';
+  /** What a qcow2 overlay stands on. */
+  readonly backing?: string;
+  readonly backingFormat?: 'raw' | 'qcow2';
   readonly port: number;
   readonly listen: string;
   readonly iqn?: string;

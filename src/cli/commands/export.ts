@@ -3,13 +3,22 @@ import { misused, type Command } from '../command.ts';
 /** TCP port of iSCSI (RFC 7143 §4.1). */
 const ISCSI_PORT = '3260';
 
+const FORMATS = ['raw', 'qcow2'];
+
 /** `polyboot export FILE`: a bare iSCSI target. */
 export const exportFile: Command = {
   words: ['export'],
   summary: 'a bare iSCSI target for a file or device: no state, LUN 0 is the disk',
   details: 'Prints one line iscsi://ADDR:PORT/IQN/0 when ready, and stops cleanly on SIGTERM.',
-  args: [{ name: 'file', help: 'disk image or block device' }],
+  args: [{ name: 'file', help: 'disk image, block device, or nbd:// address' }],
   options: [
+    {
+      flags: '--format <FORMAT>',
+      help: 'of the file; default: by its name (.qcow2), else raw',
+      choices: FORMATS,
+    },
+    { flags: '--backing <FILE>', help: 'what a qcow2 overlay stands on (read-only)' },
+    { flags: '--backing-format <FORMAT>', help: 'of that file', choices: FORMATS },
     { flags: '--port <N>', help: 'TCP port, 0: any free one', fallback: ISCSI_PORT },
     { flags: '--listen <ADDR>', help: 'address to listen on', fallback: '127.0.0.1' },
     { flags: '--iqn <IQN>', help: 'target name' },
@@ -33,6 +42,10 @@ export const exportFile: Command = {
     const chapSecretFile = call.text('chap-secret-file');
     if ((chapUser === undefined) !== (chapSecretFile === undefined))
       throw misused('CHAP needs both --chap and --chap-secret-file');
+    const backing = call.text('backing');
+    if (backing === undefined && call.text('backing-format') !== undefined)
+      throw misused('--backing-format goes with --backing');
+    const [format, backingFormat] = [call.text('format'), call.text('backing-format')];
     return local.export({
       file: call.arg('file'),
       port,
@@ -42,9 +55,17 @@ export const exportFile: Command = {
       cdrom: call.flag('cdrom'),
       cache: call.text('cache') === 'writethrough' ? 'writethrough' : 'writeback',
       digests: call.flag('digests'),
+      ...(format === undefined ? {} : { format: formatOf(format) }),
+      ...(backing === undefined ? {} : { backing }),
+      ...(backingFormat === undefined ? {} : { backingFormat: formatOf(backingFormat) }),
       ...(iqn === undefined ? {} : { iqn }),
       ...(chapUser === undefined ? {} : { chapUser }),
       ...(chapSecretFile === undefined ? {} : { chapSecretFile }),
     });
   },
 };
+
+/** One of the option's choices. */
+function formatOf(text: string): 'raw' | 'qcow2' {
+  return text === 'qcow2' ? 'qcow2' : 'raw';
+}
