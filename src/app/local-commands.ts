@@ -1,6 +1,6 @@
 import type { LocalCommands } from '#cli/mod.ts';
 import { findingLines, type Terminal } from './output.ts';
-import { cacheFolder, pathsOf } from './paths.ts';
+import { cacheFolder, pathsOf, runtimeFolder } from './paths.ts';
 
 type Options = {
   readonly terminal: Terminal;
@@ -14,6 +14,7 @@ type Options = {
  * it needs when it runs: `machine list` must not wait for a DHCP server to load.
  */
 export function localCommands({ terminal, env, self }: Options): LocalCommands {
+  const runtime = (): string => runtimeFolder(env, process.getuid?.() === 0);
   return {
     up: async (request) => {
       const { up } = await import('./up.ts');
@@ -38,6 +39,19 @@ export function localCommands({ terminal, env, self }: Options): LocalCommands {
     export: async (request) => {
       const { exportFile } = await import('./export.ts');
       return await exportFile({ ...request, terminal });
+    },
+    install: async (request) => {
+      const { install } = await import('./install/install.ts');
+      return await install({ ...request, terminal, runtimeFolder: runtime() });
+    },
+    steerInstall: async ({ name, action }) => {
+      const { InstallSessions } = await import('./install/sessions.ts');
+      const { steer } = await import('./install/control.ts');
+      return await steer(new InstallSessions(runtime()).find(name), action);
+    },
+    installs: async () => {
+      const { InstallSessions } = await import('./install/sessions.ts');
+      return new InstallSessions(runtime()).list();
     },
   };
 }

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Config } from './config.ts';
 
 /** Where one server keeps its things. All absolute. */
@@ -49,6 +49,11 @@ export function defaultSocket(env: Environment, isRoot: boolean): string {
   const runtime = env['XDG_RUNTIME_DIR'];
   if (isRoot || runtime === undefined) return '/run/polyboot/admin.sock';
   return join(runtime, 'polyboot/admin.sock');
+}
+
+/** Sockets and notes of what runs, beside the admin socket: empty after a restart of the host. */
+export function runtimeFolder(env: Environment, isRoot: boolean): string {
+  return dirname(defaultSocket(env, isRoot));
 }
 
 /** Configuration files that are looked for when none is named, first one wins. */

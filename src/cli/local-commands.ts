@@ -17,10 +17,44 @@ export type ExportRequest = {
   readonly digests: boolean;
 };
 
+/** What `polyboot install` was asked for. Paths are absolute. */
+export type InstallRequest = {
+  /** The image's name, or the path of a disk file. */
+  readonly name: string;
+  readonly disk: { readonly path: string };
+  readonly floppies: readonly string[];
+  readonly writableFloppies: boolean;
+  readonly cdroms: readonly string[];
+  readonly boot: 'a' | 'c' | 'd';
+  readonly memoryMib: number;
+  readonly cpu?: string;
+  readonly firmware: 'bios' | 'uefi';
+  readonly vncPort?: number;
+  readonly signal: AbortSignal;
+};
+
+/** What can be done to a running installation. Paths are absolute. */
+export type InstallAction =
+  /** `file` "next": the floppy of the list after the one that is in. */
+  | { readonly kind: 'swap'; readonly drive: string; readonly file: string }
+  | { readonly kind: 'eject'; readonly drive: string }
+  | { readonly kind: 'picture'; readonly file: string }
+  | { readonly kind: 'text' }
+  | { readonly kind: 'type'; readonly keys: string }
+  | { readonly kind: 'power-button' }
+  | { readonly kind: 'stop' };
+
 /** Commands that are this very process instead of a question to the server; `app` brings them. */
 export interface LocalCommands {
   up(request: { readonly config?: string }): Promise<number>;
   demo(request: { readonly firmware: 'bios' | 'uefi' }): Promise<number>;
   doctor(request: { readonly config?: string; readonly json: boolean }): Promise<number>;
   export(request: ExportRequest): Promise<number>;
+  install(request: InstallRequest): Promise<number>;
+  /** Resolves to what there is to say about it. Without a name: the only one that runs. */
+  steerInstall(request: {
+    readonly name?: string;
+    readonly action: InstallAction;
+  }): Promise<string>;
+  installs(): Promise<readonly { readonly name: string; readonly pid: number }[]>;
 }

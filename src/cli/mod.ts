@@ -1,3 +1,8 @@
-export type { ExportRequest, LocalCommands } from './local-commands.ts';
+export type {
+  ExportRequest,
+  InstallAction,
+  InstallRequest,
+  LocalCommands,
+} from './local-commands.ts';
 export { runCli, type CliDeps } from './run.ts';
 export type { Output } from './screen.ts';

@@ -65,7 +65,10 @@ function buildProgram(deps: CliDeps, screen: Screen, done: (code: number) => voi
       parent = groups.get(first) ?? program.command(first).description(GROUPS[first] ?? '');
       groups.set(first, parent);
     }
-    define(parent.command(second ?? first), command, async (call) => {
+    const made = parent.command(second ?? first);
+    // "install IMAGE" and "install swap": a command that has others below it.
+    if (second === undefined) groups.set(first, made);
+    define(made, command, async (call) => {
       const { socket } = program.opts<{ socket: string }>();
       done(await command.run(call, contextOf(deps, screen, socket)));
     });

@@ -136,15 +136,28 @@ function driveArguments(drive: DriveSpec): string[] {
     driver: DEVICE_OF_BUS[drive.bus],
     id: drive.id,
     ...(drive.source === undefined ? {} : { drive: node }),
-    ...(drive.bootIndex === undefined ? {} : { bootindex: drive.bootIndex }),
+    ...placeOf(drive),
     ...(drive.geometry === undefined ? {} : geometryProperties(drive.geometry)),
   };
   if (drive.source === undefined) {
-    if (drive.bus === 'cdrom' || drive.bus === 'floppy') return ['-device', json(device)];
+    if (drive.bus === 'cdrom') return ['-device', json(device)];
+    if (drive.bus === 'floppy') return [...controllerArguments(drive), '-device', json(device)];
     throw misused(`drive "${drive.id}" is a hard disk and has no source`);
   }
   const medium = json(sourceNode(node, drive, drive.source, readOnly));
-  return [...secretArguments(drive), '-blockdev', medium, '-device', json(device)];
+  const before = [...secretArguments(drive), ...controllerArguments(drive)];
+  return [...before, '-blockdev', medium, '-device', json(device)];
+}
+
+function placeOf(drive: DriveSpec): QemuObject {
+  if (drive.bootIndex === undefined || drive.bus === 'floppy') return {};
+  return { bootindex: drive.bootIndex };
+}
+
+/** A floppy's place in the boot order is a property of its controller, which is always there. */
+function controllerArguments(drive: DriveSpec): string[] {
+  if (drive.bootIndex === undefined || drive.bus !== 'floppy') return [];
+  return ['-global', `isa-fdc.bootindexA=${drive.bootIndex}`];
 }
 
 /** The logical geometry, which QEMU hands to SeaBIOS as `bios-geometry`. */

@@ -12,6 +12,8 @@ import { imageInspect } from './image-inspect.ts';
 import { imageList } from './image-list.ts';
 import { imageRm } from './image-rm.ts';
 import { imageShow } from './image-show.ts';
+import { INSTALL_STEERING, installList } from './install-steer.ts';
+import { install } from './install.ts';
 import { machineAdd } from './machine-add.ts';
 import { machineBoot } from './machine-boot.ts';
 import { machineList } from './machine-list.ts';
@@ -36,6 +38,9 @@ export const COMMANDS: readonly Command[] = [
   imageInspect,
   imageClone,
   imageRm,
+  install,
+  ...INSTALL_STEERING,
+  installList,
   machineAdd,
   machineList,
   machineShow,

@@ -1,0 +1,160 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createLog } from '#base/mod.ts';
+import { BasePool } from '#block/mod.ts';
+import type { InstallRequest } from '#cli/mod.ts';
+import type { DiskReport, Geometry } from '#disk/mod.ts';
+import { TargetServer } from '#iscsi/mod.ts';
+import { IQN_PREFIX } from '#machines/mod.ts';
+import { chooseAccel, VirtualMachine, type DriveSource, type MachineSpec } from '#vm/mod.ts';
+import { diskFileSource } from '../disk-file-source.ts';
+import { paint, type Terminal } from '../output.ts';
+import { serveDisk, type ServedDisk } from '../served-disk.ts';
+import { inspectDevice } from './device-report.ts';
+import { checkMedium } from './media.ts';
+import { machineSpec } from './machine-spec.ts';
+import { InstallSessions, sessionName } from './sessions.ts';
+
+/** `polyboot install`: what was asked for, and where it happens. */
+export type InstallOptions = InstallRequest & {
+  /** Folder that a restart of the host empties. */
+  readonly runtimeFolder: string;
+  readonly terminal: Terminal;
+};
+
+/**
+ * Runs a virtual machine on the disk for somebody who installs a system by hand. The disk is our own
+ * iSCSI target and the BIOS shows the geometry that iPXE will show: what is installed here boots
+ * over the network. Resolves when the machine is off. Throws UserError, EnvironmentError.
+ */
+export async function install(options: InstallOptions): Promise<number> {
+  const { terminal } = options;
+  for (const f of options.floppies) checkMedium(f, 'floppy');
+  for (const f of options.cdroms) checkMedium(f, 'cdrom');
+  const sessions = new InstallSessions(options.runtimeFolder);
+  await mkdir(options.runtimeFolder, { recursive: true, mode: 0o700 });
+  const folder = await mkdtemp(join(options.runtimeFolder, 'install-'));
+  const server = new TargetServer({ log: createLog('warn') });
+  try {
+    const target = await serve(server, options, folder);
+    try {
+      const before = await inspectDevice(target.disk.device);
+      const { accel } = await chooseAccel();
+      const how = { target: target.source, geometry: before.geometry, accel };
+      await runMachine(options, machineSpec(options, how), folder, sessions);
+      report(terminal, before, await inspectDevice(target.disk.device));
+    } finally {
+      await target.disk.close();
+    }
+  } finally {
+    await server.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+  return 0;
+}
+
+type Served = { readonly disk: ServedDisk; readonly source: DriveSource };
+
+/** The target is on loopback, where other users of this host are too: they do not know the secret. */
+async function serve(
+  server: TargetServer,
+  options: InstallOptions,
+  folder: string,
+): Promise<Served> {
+  const iqn = `${IQN_PREFIX}install`;
+  const initiatorName = `${iqn}.guest`;
+  const user = 'install';
+  const secret = randomBytes(16).toString('hex');
+  const secretFile = join(folder, 'secret');
+  await writeFile(secretFile, secret, { mode: 0o600, flag: 'wx' });
+  const [at] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
+  const disk = await serveDisk(server, new BasePool(), {
+    config: { iqn, access: [initiatorName], takeover: false, chap: { user, secret } },
+    source: diskFileSource({ file: options.disk.path }),
+    readOnly: false,
+    cdrom: false,
+    serial: options.name,
+  });
+  const url = `iscsi://127.0.0.1:${at?.port ?? 0}/${iqn}/0`;
+  return { disk, source: { kind: 'iscsi', url, initiatorName, chap: { user, secretFile } } };
+}
+
+async function runMachine(
+  options: InstallOptions,
+  spec: MachineSpec,
+  folder: string,
+  sessions: InstallSessions,
+): Promise<void> {
+  const { terminal, signal, vncPort } = options;
+  const machine = await VirtualMachine.start(spec, { runParent: folder });
+  const name = sessionName(options.name);
+  const stop = (): void => {
+    void machine.stop();
+  };
+  signal.addEventListener('abort', stop);
+  try {
+    sessions.record({
+      name,
+      pid: machine.pid,
+      control: join(machine.folder, 'control.sock'),
+      folder: machine.folder,
+      floppies: options.floppies,
+      writableFloppies: options.writableFloppies,
+    });
+    const vnc = vncPort === undefined ? join(machine.folder, 'vnc.sock') : `127.0.0.1:${vncPort}`;
+    terminal.out(`${howTo(options, vnc)}\n`);
+    if (signal.aborted) return;
+    await machine.powerOn();
+    await machine.ended();
+    terminal.out('The machine is off.\n');
+  } finally {
+    signal.removeEventListener('abort', stop);
+    sessions.remove(name);
+    await machine.stop();
+  }
+}
+
+function howTo(options: InstallOptions, vnc: string): string {
+  const { floppies, cdroms } = options;
+  const more =
+    floppies.length > 1
+      ? ['polyboot install swap floppy0 next    the next floppy of the list']
+      : [];
+  return [
+    `Installing on "${options.name}": the disk is served by this program.`,
+    `Screen by VNC:  ${vnc}`,
+    floppies.length === 0 ? '' : `In floppy0:     ${floppies[0]}`,
+    ...cdroms.map((file, n) => `In cdrom${n}:      ${file}`),
+    'From another terminal:',
+    ...[
+      ...more,
+      'polyboot install swap floppy0 FILE    another floppy (or cdrom0)',
+      'polyboot install text                 the text screen',
+      'polyboot install picture FILE.png     the screen as a picture',
+      "polyboot install type 'dir<ret>'      keys",
+      'polyboot install stop                 power off',
+    ].map((line) => `  ${line}`),
+  ]
+    .filter((line) => line !== '')
+    .join('\n');
+}
+
+/** Says what the disk is now, and what would not boot. */
+function report(terminal: Terminal, before: DiskReport, after: DiskReport): void {
+  const chs = ({ cylinders, heads, sectorsPerTrack }: Geometry): string =>
+    `${cylinders}/${heads}/${sectorsPerTrack}`;
+  terminal.out(`BIOS: ${after.bios.bootable ? 'boots' : 'does not boot'}: ${after.bios.why}\n`);
+  const was = chs(before.geometry);
+  const is = chs(after.geometry);
+  if (was === is) {
+    terminal.out(`C/H/S ${is}, during the installation and under iPXE\n`);
+  } else {
+    const warn = paint(terminal, 'yellow', '!');
+    terminal.out(
+      `${warn} C/H/S was ${was} during the installation, and iPXE will guess ${is} from the new table\n` +
+        '    do: if DOS does not start, polyboot image repair --geometry NAME\n',
+    );
+  }
+  for (const w of after.warnings) terminal.out(`${paint(terminal, 'yellow', '!')} ${w.text}\n`);
+}
