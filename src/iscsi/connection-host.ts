@@ -23,6 +23,10 @@ export interface ConnectionHost {
   newSession(): { id: number; tsih: number };
   /** `address:port,group` of every portal, for a connection that came in by this one. */
   addresses(portal: PortalAddress): readonly string[];
+  /** Whether it may have a discovery session; if not, why. */
+  discoveryRefusalFor(connection: Connection): string | null;
+  /** A peer was turned away; `reason` is one of a few fixed texts. */
+  turnedAway(connection: Connection, reason: string): void;
   /** It has logged in: no longer half open. */
   opened(connection: Connection, session: Session): void;
   /** The socket is done for; tasks may still be draining. */

@@ -8,7 +8,7 @@ import type { Ending } from './ending.ts';
 import { FullFeature } from './full-feature.ts';
 import { KeepAlive } from './keep-alive.ts';
 import type { FeatureOwner } from './lane.ts';
-import { LOGIN_DEADLINE_MS, LOGIN_SEGMENT_BYTES_MAX } from './limits.ts';
+import { DISCOVERY_LIFE_MS, LOGIN_DEADLINE_MS, LOGIN_SEGMENT_BYTES_MAX } from './limits.ts';
 import { LoginMachine } from './login.ts';
 import type { LoginGrant, LoginOutcome } from './login.ts';
 import { Output } from './output.ts';
@@ -115,10 +115,26 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     const phase = this.#phase;
     if (phase.name === 'login' && nowMs - phase.sinceMs >= LOGIN_DEADLINE_MS) {
       this.#host.counters.inc('login-timeouts');
-      this.lost('the login took too long');
+      this.#turnAway('the login took too long');
     } else if (phase.name === 'full-feature') {
-      if (!phase.session.info.firmware) this.#keepAlive(phase.services, nowMs);
+      const { info, startedMs } = phase.session;
+      if (info.kind === 'discovery' && nowMs - startedMs >= DISCOVERY_LIFE_MS) {
+        this.#turnAway('the discovery took too long');
+      } else if (!info.firmware) {
+        this.#keepAlive(phase.services, nowMs);
+      }
     }
+  }
+
+  /** Its place is needed, with its socket, even if we have closed it and the peer lingers. */
+  evict(reason: string): void {
+    this.#turnAway(reason);
+    this.#transport.abort();
+  }
+
+  #turnAway(reason: string): void {
+    this.#host.turnedAway(this, reason);
+    this.lost(reason);
   }
 
   #keepAlive(services: Services, nowMs: number): void {
@@ -126,7 +142,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     if (need === 'ping') services.ping();
     if (need === 'drop') {
       this.#host.counters.inc('pings-unanswered');
-      this.lost('the initiator does not answer');
+      this.#turnAway('the initiator does not answer');
     }
   }
 
@@ -200,14 +216,16 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
 
   #admit(machine: LoginMachine, response: LoginResponse, grant: LoginGrant): void {
     this.#phase = { name: 'admitting' };
-    if (grant.kind === 'discovery') {
-      this.#open(response, grant, null);
-      return;
-    }
     const refuse = (status: LoginStatus, reason: string): void => {
       if (this.#phase.name !== 'admitting') return;
       this.#refuse(machine, { ...response, status, transit: false, nextStage: 0 }, reason);
     };
+    if (grant.kind === 'discovery') {
+      const refusal = this.#host.discoveryRefusalFor(this);
+      if (refusal === null) return this.#open(response, grant, null);
+      this.#host.turnedAway(this, refusal);
+      return refuse(LoginStatus.OUT_OF_RESOURCES, refusal);
+    }
     const target = this.#host.target(grant.targetName);
     if (target === undefined) {
       refuse(LoginStatus.TARGET_REMOVED, 'the target was removed');

@@ -59,6 +59,7 @@ export const silentObserver: TargetObserver = { event() {} };
 export const SERVER_COUNTERS = [
   'connections',
   'connections-refused',
+  'connections-evicted',
   'logins',
   'logins-refused',
   'login-timeouts',

@@ -26,10 +26,20 @@ export const LOGIN_DEADLINE_MS = 10_000;
  * Connections of one address that have not logged in: a hall behind NAT powers on, 64 at a time.
  */
 export const HALF_OPEN_PER_ADDRESS_MAX = 64;
-/** The same over all addresses; each holds a socket and about 20 KiB. */
+/**
+ * The same over all addresses; each holds a socket and about 20 KiB. Beyond it the oldest of the
+ * address that has most makes room: a flood costs itself, not a machine that boots.
+ */
 export const HALF_OPEN_MAX = 1024;
 /** Logged-in connections of one server. */
 export const CONNECTIONS_MAX = 4096;
+/** Discovery sessions of one address, and in all: anybody may open one, for a moment. */
+export const DISCOVERY_PER_ADDRESS_MAX = 32;
+export const DISCOVERY_MAX = 256;
+/** Discovery takes a second; open-iscsi's discoveryd asks again on a new connection. */
+export const DISCOVERY_LIFE_MS = 300_000;
+/** Between two log lines about peers that are turned away for the same reason. */
+export const REFUSAL_LOG_MS = 60_000;
 
 /**
  * What we declare as MaxRecvDataSegmentLength: data is consumed as it arrives, so large is free.

@@ -11,19 +11,20 @@ import {
 } from '#base/mod.ts';
 import type { Cancel, Clock, Log } from '#base/mod.ts';
 import type { Nexus, ScsiTarget } from '#scsi/mod.ts';
+import { Admission, ROOM_NEEDED } from './admission.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionHost } from './connection-host.ts';
 import { DataPlane } from './data-plane.ts';
 import { SERVER_COUNTERS, silentObserver } from './events.ts';
-import type { ServerCounter, TargetObserver, TargetStats, Traffic } from './events.ts';
+import type { ServerCounter, SessionInfo, TargetObserver, TargetStats, Traffic } from './events.ts';
 import { ExportPolicy } from './export-policy.ts';
 import { DEFAULT_OFFER } from './keys.ts';
 import type { NegotiationOffer } from './keys.ts';
-import { CONNECTIONS_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX } from './limits.ts';
 import { LOGOUT_GRACE_MS, RECEIVE_BUFFER_BYTES, SWEEP_MS } from './limits.ts';
 import { formatPortal, normalizeIscsiName } from './names.ts';
 import type { Transport } from './output.ts';
 import type { ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
+import { RefusalLog } from './refusal-log.ts';
 import type { Session } from './session.ts';
 import { SocketTransport, plainAddress } from './socket-transport.ts';
 import { Target, fenceAll } from './target.ts';
@@ -63,7 +64,9 @@ export class TargetServer implements ConnectionHost {
   readonly #listeners: Server[] = [];
   readonly #portals: PortalAddress[] = [];
   readonly #halfOpen = new Set<Connection>();
-  readonly #open = new Set<Connection>();
+  readonly #admission = new Admission<Connection>();
+  readonly #refusals: RefusalLog;
+  readonly #open = new Map<Connection, SessionInfo['kind']>();
   readonly #sessions = new Map<number, Session>();
   readonly #buffer: Buffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
   readonly #view = new DataView(this.#buffer.buffer);
@@ -77,6 +80,7 @@ export class TargetServer implements ConnectionHost {
   constructor(options: TargetServerOptions = {}) {
     this.clock = options.clock ?? systemClock;
     this.log = options.log ?? silentLog;
+    this.#refusals = new RefusalLog(this.log);
     this.observer = options.observer ?? silentObserver;
     this.policy = options.policy ?? this.#exports;
     this.offer = { ...DEFAULT_OFFER, ...options.offer };
@@ -220,15 +224,28 @@ export class TargetServer implements ConnectionHost {
     return [...new Set(shown.map((p) => `${formatPortal(p)},1`))];
   }
 
+  discoveryRefusalFor(connection: Connection): string | null {
+    return this.#admission.discoveryRefusalFor(connection);
+  }
+
+  turnedAway(connection: Connection, reason: string): void {
+    if (reason === ROOM_NEEDED) this.counters.inc('connections-evicted');
+    this.#refusals.note(reason, connection.peer.address, this.clock.monotonicMs());
+  }
+
   opened(connection: Connection, session: Session): void {
     this.#halfOpen.delete(connection);
-    this.#open.add(connection);
+    this.#open.set(connection, session.info.kind);
+    this.#admission.loggedIn(connection, session.info.kind);
     this.#sessions.set(session.info.id, session);
   }
 
   closed(connection: Connection): void {
     this.#halfOpen.delete(connection);
+    const kind = this.#open.get(connection);
+    if (kind === undefined) return;
     this.#open.delete(connection);
+    this.#admission.loggedOut(connection, kind);
   }
 
   sessionEnded(session: Session): void {
@@ -260,13 +277,23 @@ export class TargetServer implements ConnectionHost {
   #accept(socket: Socket): void {
     this.counters.inc('connections');
     const address = plainAddress(socket.remoteAddress);
-    if (!this.#hasRoom(address)) {
+    if (this.#closing !== null) {
+      socket.destroy();
+      return;
+    }
+    const refusal = this.#admission.refusalFor(address);
+    if (refusal !== null) {
       this.counters.inc('connections-refused');
+      this.#refusals.note(refusal, address, this.clock.monotonicMs());
       socket.destroy();
       return;
     }
     const transport = new SocketTransport(socket, this.#buffer, this.#view, this.clock);
-    transport.start(this.connect(transport, transport));
+    const connection = this.connect(transport, transport);
+    this.#admission.entered(connection);
+    transport.start(connection, () => {
+      this.#admission.left(connection);
+    });
   }
 
   /**
@@ -281,19 +308,11 @@ export class TargetServer implements ConnectionHost {
     return connection;
   }
 
-  /** Limits on what has not logged in: one host's flood must leave room for the others. */
-  #hasRoom(address: string): boolean {
-    if (this.#closing !== null || this.#open.size >= CONNECTIONS_MAX) return false;
-    if (this.#halfOpen.size >= HALF_OPEN_MAX) return false;
-    let same = 0;
-    for (const c of this.#halfOpen) if (c.peer.address === address) same += 1;
-    return same < HALF_OPEN_PER_ADDRESS_MAX;
-  }
-
   #armSweep(): void {
     this.#cancelSweep = this.clock.after(SWEEP_MS, () => {
       const nowMs = this.clock.monotonicMs();
-      for (const connection of [...this.#halfOpen, ...this.#open]) connection.sweep(nowMs);
+      for (const connection of [...this.#halfOpen, ...this.#open.keys()]) connection.sweep(nowMs);
+      this.#refusals.sweep(nowMs);
       if (this.#closing === null) this.#armSweep();
     });
   }

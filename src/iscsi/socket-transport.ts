@@ -31,6 +31,7 @@ export class SocketTransport implements Transport {
   readonly #socket: Socket;
   readonly #clock: Clock;
   #events: SocketEvents | null = null;
+  #over: (() => void) | null = null;
   #lost = false;
 
   /** `accepted` must come from a server with `pauseOnConnect`: nothing was read from it yet. */
@@ -54,12 +55,14 @@ export class SocketTransport implements Transport {
     });
     socket.on('close', () => {
       this.#gone('the connection closed');
+      this.#over?.();
     });
   }
 
-  /** Starts delivery. */
-  start(events: SocketEvents): void {
+  /** Starts delivery. `over` is called when the socket is gone, whatever came before. */
+  start(events: SocketEvents, over: () => void): void {
     this.#events = events;
+    this.#over = over;
     this.#socket.resume();
   }
 
