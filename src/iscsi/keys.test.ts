@@ -53,7 +53,12 @@ test('each key has its result function (RFC 7143 §13)', () => {
   }
 });
 
-test('in a discovery session most keys are irrelevant', () => {
+test('in a discovery session what concerns data is irrelevant, and nothing else', () => {
+  // RFC 7143 §13.15, 13.16, 13.20; open-iscsi ends a login over any of them being Irrelevant.
+  assert.equal(negotiate('ErrorRecoveryLevel', '2', true).reply, '0');
+  assert.equal(negotiate('DefaultTime2Wait', '2', true).reply, '2');
+  assert.equal(negotiate('DefaultTime2Retain', '0', true).reply, '0');
+  assert.equal(negotiate('iSCSIProtocolLevel', '1', true).reply, '1');
   assert.equal(negotiate('MaxBurstLength', '262144', true).reply, 'Irrelevant');
   assert.equal(negotiate('HeaderDigest', 'CRC32C', true).reply, 'CRC32C');
   assert.equal(

@@ -86,7 +86,7 @@ type BooleanField = {
 const MAX_24_BIT = 0xffffff;
 
 /**
- * How a key is negotiated (RFC 7143 §6.2.1–6.2.2) and whether a discovery session has it.
+ * How a key is negotiated (RFC 7143 §6.2.1–6.2.2).
  *
  * - `identity`: declared by the initiator, read by the login machine; no reply.
  * - `security`: belongs to authentication, read by the login machine.
@@ -161,12 +161,19 @@ export const KEYS: ReadonlyMap<string, KeyRule> = new Map<string, KeyRule>([
   ['SendTargets', { form: 'fixed', reply: 'Reject' }],
 ]);
 
-/** Keys that mean something in a discovery session; the rest are Irrelevant (RFC 7143 §13). */
-const DISCOVERY_FORMS: ReadonlySet<string> = new Set([
-  'digest',
-  'declared-segment',
-  'fixed',
-  'task-reporting',
+/**
+ * Keys of which RFC 7143 §13 says "Irrelevant when: SessionType=Discovery". All others are negotiated
+ * in discovery sessions too: open-iscsi 2.1.8 gives up over an Irrelevant ErrorRecoveryLevel.
+ */
+const IRRELEVANT_IN_DISCOVERY: ReadonlySet<string> = new Set([
+  'MaxConnections',
+  'InitialR2T',
+  'ImmediateData',
+  'MaxBurstLength',
+  'FirstBurstLength',
+  'MaxOutstandingR2T',
+  'DataPDUInOrder',
+  'DataSequenceInOrder',
 ]);
 
 /**
@@ -183,7 +190,7 @@ export function negotiateKey(
   const rule = KEYS.get(key);
   if (rule === undefined) return 'NotUnderstood';
   if (rule.form === 'identity' || rule.form === 'security') return null;
-  if (discovery && !DISCOVERY_FORMS.has(rule.form)) return 'Irrelevant';
+  if (discovery && IRRELEVANT_IN_DISCOVERY.has(key)) return 'Irrelevant';
   return applyRule(rule, value, offer, result);
 }
 
