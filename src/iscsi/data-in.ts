@@ -3,9 +3,10 @@ import { invariant } from '#base/mod.ts';
 import { Phase } from '#scsi/mod.ts';
 import { residualFlag, sealData, sealHeader, writeDataIn, writeScsiResponse } from './answers.ts';
 import { ColdRun } from './cold-run.ts';
+import { chunkSize } from './data-plane.ts';
 import { operationEnded } from './lane.ts';
 import type { Lane } from './lane.ts';
-import { CHUNK_BYTES, COLD_READ_RUNS_MAX, COLD_RUNS_PER_TASK_MAX } from './limits.ts';
+import { CHUNK_BYTES, COLD_READ_BYTES_MAX, COLD_RUNS_PER_TASK_MAX } from './limits.ts';
 import { SEND_SEGMENT_BYTES_MAX } from './limits.ts';
 import { DataInFlag, FINAL_BIT, ServiceResponse } from './pdu/mod.ts';
 import type { Task } from './task.ts';
@@ -13,6 +14,8 @@ import { TaskQueue } from './task-queue.ts';
 
 /** Segments in one cold run: their headers and digests fit the 4 KiB that a chunk has to spare. */
 const RUN_SEGMENTS_MAX = 64;
+/** What a waiting cold read takes at least, in practice. */
+const SMALL_READ_BYTES = 8192;
 
 /**
  * Answers of one session: Data-In, status, sense.
@@ -25,7 +28,8 @@ const RUN_SEGMENTS_MAX = 64;
 export class DataIn {
   readonly #lane: Lane;
   readonly #starved = new TaskQueue();
-  #runs = 0;
+  /** Size of the chunks that are being filled. */
+  #coldBytes = 0;
 
   constructor(lane: Lane) {
     this.#lane = lane;
@@ -154,10 +158,6 @@ export class DataIn {
     const device = task.device;
     invariant(device !== null, 'a read has a device');
     while (task.runsTo < task.sendBytes && task.runs.length < COLD_RUNS_PER_TASK_MAX) {
-      if (this.#runs >= COLD_READ_RUNS_MAX) {
-        if (task.runs.length === 0) this.#starved.push(task);
-        return;
-      }
       const length = Math.min(
         SEND_SEGMENT_BYTES_MAX,
         session.segmentBytes * RUN_SEGMENTS_MAX,
@@ -166,12 +166,17 @@ export class DataIn {
       const whole = roundUp(length, device.blockBytes);
       const segments = Math.ceil(length / session.segmentBytes);
       const headroom = segments * session.overheadBytes;
-      invariant(headroom + whole + 4 <= CHUNK_BYTES, 'a run fits its chunk');
-      const run = new ColdRun(chunks.take(), headroom, task.runsTo, length);
+      const need = headroom + whole + 4;
+      invariant(need <= CHUNK_BYTES, 'a run fits its chunk');
+      if (this.#coldBytes + chunkSize(need) > COLD_READ_BYTES_MAX) {
+        if (task.runs.length === 0) this.#starved.push(task);
+        return;
+      }
+      const run = new ColdRun(chunks.take(need), headroom, task.runsTo, length);
       task.runs.push(run);
       task.runsTo += length;
       task.operations += 1;
-      this.#runs += 1;
+      this.#coldBytes += run.chunk.bytes.length;
       this.#read(device, task, run, whole);
     }
   }
@@ -179,16 +184,24 @@ export class DataIn {
   #read(device: BlockDevice, task: Task, run: ColdRun, lengthBytes: number): void {
     const from = task.extentOffsetBytes + run.startBytes;
     device.read(from, run.chunk.bytes, run.dataAt, lengthBytes, (error) => {
-      this.#runs -= 1;
+      this.#coldBytes -= run.chunk.bytes.length;
       run.ready = true;
       run.error = error;
       const aborted = operationEnded(task);
       if (aborted || run.abandoned) this.#lane.chunks.give(run.chunk);
       if (!aborted && run.abandoned && task.operations === 0) this.#lane.answer(task);
       if (!aborted && task.runs[0] === run) this.#lane.answer(task);
-      const waiting = this.#starved.shift();
-      if (waiting !== undefined) this.#lane.answer(waiting);
+      this.#feedStarved(run.chunk.bytes.length);
     });
+  }
+
+  /** Wakes as many of the waiting as may find room in what became free. */
+  #feedStarved(freeBytes: number): void {
+    for (let room = freeBytes; room > 0; room -= SMALL_READ_BYTES) {
+      const waiting = this.#starved.shift();
+      if (waiting === undefined) return;
+      this.#lane.answer(waiting);
+    }
   }
 
   #sendRuns(task: Task): boolean {

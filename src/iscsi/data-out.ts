@@ -197,13 +197,14 @@ export class DataOut {
     const pieceBytes = CHUNK_BYTES - (CHUNK_BYTES % task.device!.blockBytes);
     for (let done = 0; done < length; done += pieceBytes) {
       const size = Math.min(pieceBytes, length - done);
-      const chunk = chunks.take();
+      const chunk = chunks.take(size);
+      const held = chunk.bytes.length;
       chunk.bytes.set(bytes.subarray(at + done, at + done + size));
       task.operations += 1;
-      this.#lane.coldWrite(size);
+      this.#lane.coldWrite(held);
       task.device!.write(to + done, chunk.bytes, 0, size, (error) => {
         chunks.give(chunk);
-        this.#lane.coldWrite(-size);
+        this.#lane.coldWrite(-held);
         if (operationEnded(task)) return;
         if (error !== null && !task.discard) {
           this.#lane.scsi.fail(task, error);
@@ -280,6 +281,10 @@ export class DataOut {
 
   #onFinished(task: Task): void {
     if (operationEnded(task)) return;
+    if (task.dataIn !== null) {
+      task.commandBytes = task.dataIn.length;
+      task.sendBytes = Math.min(task.commandBytes, task.expectedInBytes);
+    }
     this.#lane.answer(task);
   }
 }

@@ -1,14 +1,19 @@
-import { CHUNK_BYTES, FREE_CHUNKS_MAX } from './limits.ts';
+import { CHUNK_BYTES, CHUNK_SIZES, FREE_CHUNK_BYTES_MAX } from './limits.ts';
 
 /** A piece of output memory with the view that headers are written by. */
 export class Chunk {
-  readonly bytes: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-  readonly view: DataView = new DataView(this.bytes.buffer);
+  readonly bytes: Buffer;
+  readonly view: DataView;
+
+  constructor(lengthBytes: number = CHUNK_BYTES) {
+    this.bytes = Buffer.allocUnsafeSlow(lengthBytes);
+    this.view = new DataView(this.bytes.buffer);
+  }
 }
 
 /** Output memory of one data-plane thread. What is given back is kept up to a limit. */
 export class ChunkPool {
-  readonly #free: Chunk[] = [];
+  readonly #free = new Map<number, Chunk[]>(CHUNK_SIZES.map((size) => [size, []]));
   #taken = 0;
 
   /** Chunks in use. */
@@ -16,15 +21,24 @@ export class ChunkPool {
     return this.#taken;
   }
 
-  take(): Chunk {
+  /** A chunk of at least `lengthBytes`, the next of CHUNK_SIZES. */
+  take(lengthBytes: number = CHUNK_BYTES): Chunk {
     this.#taken += 1;
-    return this.#free.pop() ?? new Chunk();
+    const size = chunkSize(lengthBytes);
+    return this.#free.get(size)?.pop() ?? new Chunk(size);
   }
 
   give(chunk: Chunk): void {
     this.#taken -= 1;
-    if (this.#free.length < FREE_CHUNKS_MAX) this.#free.push(chunk);
+    const size = chunk.bytes.length;
+    const free = this.#free.get(size);
+    if (free !== undefined && free.length * size < FREE_CHUNK_BYTES_MAX) free.push(chunk);
   }
+}
+
+/** The size of the chunk that holds `lengthBytes`. */
+export function chunkSize(lengthBytes: number): number {
+  return CHUNK_SIZES.find((size) => size >= lengthBytes) ?? CHUNK_BYTES;
 }
 
 /** Something that has work to do later in this tick of the event loop. */

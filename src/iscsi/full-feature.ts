@@ -149,7 +149,8 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.reject(RejectReason.DATA_DIGEST_ERROR, this.#header);
     this.#owner.other.fault(fault);
     const task = this.#task;
-    if (task === null || task.state !== TaskState.RECEIVING) return;
+    if (task === null) return;
+    if (task.state !== TaskState.RECEIVING && task.state !== TaskState.HELD) return;
     this.#dataOut.refuse(task, TransportFault.PROTOCOL_SERVICE_CRC_ERROR);
     this.end();
   }
@@ -271,13 +272,19 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const length = task.arrivedBytes;
     const pieces = this.#held.take(task);
     if (pieces === null) {
-      endTask(task, TASK_SET_FULL);
-      this.answer(task);
+      this.#endHeld(task);
       return;
     }
     this.#start(task, length, more);
     if (task.state !== TaskState.RECEIVING) return;
     for (const piece of pieces) this.#dataOut.data(task, piece, 0, piece.length);
+    this.#dataOut.settleData(task);
+  }
+
+  /** A held task whose data was bad, or more than may be kept: never begun, answered in its turn. */
+  #endHeld(task: Task): void {
+    if (task.status === 0) endTask(task, TASK_SET_FULL);
+    task.state = TaskState.RECEIVING;
     this.#dataOut.settleData(task);
   }
 
@@ -336,12 +343,8 @@ export class FullFeature implements PduSink, Lane, Turnable {
    * it can reach the device any more (hostile case 27).
    */
   abort(task: Task, quiet: () => void): void {
-    if (task.state === TaskState.ABORTED) {
-      const before = task.quiesced;
-      task.quiesced = () => {
-        before?.();
-        quiet();
-      };
+    if (task.quiesced !== null) {
+      task.quiesced.push(quiet);
       return;
     }
     this.#owner.count('tasks-aborted');
@@ -356,18 +359,19 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     this.#ready.remove(task);
     this.#dataIn.forget(task);
-    const gone = (): void => {
-      this.release(task);
-      quiet();
-    };
-    const finishing = task.state === TaskState.FINISHING;
     task.state = TaskState.ABORTED;
     if (task.operations === 0) {
-      gone();
+      this.release(task);
+      quiet();
       return;
     }
-    task.quiesced = gone;
-    if (finishing) this.scsi.abandon?.(task);
+    task.quiesced = [
+      () => {
+        this.release(task);
+      },
+      quiet,
+    ];
+    this.scsi.abandon?.(task);
   }
 
   /** Aborts every task that matches, newest first, so that none that is held gets to start. */

@@ -42,7 +42,8 @@ export interface FeatureOwner {
 export function operationEnded(task: Task): boolean {
   task.operations -= 1;
   if (task.operations < 0) throw new InternalError('an operation was answered twice');
-  if (task.quiesced === null) return false;
-  if (task.operations === 0) task.quiesced();
+  const waiting = task.quiesced;
+  if (waiting === null) return false;
+  if (task.operations === 0) for (const quiet of waiting) quiet();
   return true;
 }

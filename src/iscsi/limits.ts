@@ -3,7 +3,7 @@
  *
  * One connection at rest holds its task pool and nothing else. At work it holds at most
  * OUTPUT_BYTES_MAX of unsent output, COLD_WRITE_BYTES_MAX plus one receive buffer of writes that
- * the device has not answered, COLD_READ_RUNS_MAX chunks being filled, and one data segment when
+ * the device has not answered, COLD_READ_BYTES_MAX of reads in the same state, and one data segment when
  * data digests are on: about 10 MiB in the worst case.
  */
 
@@ -56,8 +56,18 @@ export const SEND_SEGMENT_BYTES_MAX = 256 * 1024;
 export const CHUNK_BYTES = SEND_SEGMENT_BYTES_MAX + 4096;
 /** Unsent output of one connection; beyond it reads wait, and so does the receiver. */
 export const OUTPUT_BYTES_MAX = 2 * 1024 * 1024;
-/** Free output buffers kept by one worker: 64 × 260 KiB = 16 MiB. */
-export const FREE_CHUNKS_MAX = 64;
+/**
+ * Unsent output at which a peer that still asks (Text: 24 bytes ask for 64 KiB) is dropped. Twice
+ * the above: reads leave it at one, and one receive buffer of pings adds a quarter.
+ */
+export const SERVICE_OUTPUT_BYTES_MAX: number = 2 * OUTPUT_BYTES_MAX;
+/**
+ * Sizes of chunks. What the disk is asked for or given in small pieces is held in small chunks, so
+ * that the bounds below, which are in bytes, are the memory that is really used.
+ */
+export const CHUNK_SIZES: readonly number[] = [1024, 8192 + 512, 65536 + 4096, CHUNK_BYTES];
+/** Free chunks of one size kept by one worker: 64 of the largest. */
+export const FREE_CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 /** The receive buffer shared by all connections of one worker. */
 export const RECEIVE_BUFFER_BYTES = 512 * 1024;
 
@@ -67,14 +77,14 @@ export const COMMAND_WINDOW = 256;
 export const IMMEDIATE_COMMANDS_MAX = 32;
 /** Ping data we keep to echo: as much as one segment of ours can carry. */
 export const PING_BYTES_MAX = SEND_SEGMENT_BYTES_MAX;
-/** Written bytes of one connection that the device has not answered; beyond it reading pauses. */
+/** Chunks of one connection with data that the device has not taken; beyond it reading pauses. */
 export const COLD_WRITE_BYTES_MAX = 4 * 1024 * 1024;
 /** Parameter lists and compare data of one connection being collected: eight of the largest. */
 export const GATHER_TOTAL_BYTES_MAX = 8 * 1024 * 1024;
 /** Early data of one connection whose commands wait for older ones. */
 export const HELD_BYTES_MAX = 4 * 1024 * 1024;
-/** Chunks of one connection that cold reads are filling: 8 × 260 KiB. */
-export const COLD_READ_RUNS_MAX = 8;
+/** Chunks of one connection that cold reads are filling: 8 of the largest, 240 of 8 KiB. */
+export const COLD_READ_BYTES_MAX: number = 8 * CHUNK_BYTES;
 /** Reads of one command that the thread pool works on at a time. */
 export const COLD_RUNS_PER_TASK_MAX = 4;
 

@@ -3,7 +3,7 @@ import { sequenceOf, writePdu } from './answers.ts';
 import { Collector } from './collector.ts';
 import type { ServerCounter } from './events.ts';
 import type { FullFeature } from './full-feature.ts';
-import { PING_BYTES_MAX } from './limits.ts';
+import { IMMEDIATE_COMMANDS_MAX, PING_BYTES_MAX, SERVICE_OUTPUT_BYTES_MAX } from './limits.ts';
 import { AsyncEvent, LogoutReason, LogoutResult, NO_BYTES } from './pdu/mod.ts';
 import { Opcode, RESERVED_TAG, RejectReason } from './pdu/mod.ts';
 import { decodeLogoutRequest, decodeNopOut, decodeTaskManagementRequest } from './pdu/mod.ts';
@@ -46,6 +46,8 @@ export class Services implements PduSink {
   readonly #counters: Counters<ServerCounter>;
   readonly #collector = new Collector(PING_BYTES_MAX);
   #pingTag = 0;
+  /** Task management and logouts that wait for tasks to become quiet. */
+  #waiting = 0;
 
   constructor(options: {
     readonly session: Session;
@@ -79,6 +81,11 @@ export class Services implements PduSink {
 
   end(): void {
     const pdu = this.#collector.take();
+    // Reads wait when the output is full, so that what is beyond it are answers of ours here.
+    if (this.#feature.output.unsentBytes > SERVICE_OUTPUT_BYTES_MAX) {
+      this.#owner.protocolError('more is asked for than is read');
+      return;
+    }
     switch (opcodeOf(pdu)) {
       case Opcode.NOP_OUT:
         this.#nopOut(pdu);
@@ -176,7 +183,9 @@ export class Services implements PduSink {
       this.#reject(RejectReason.COMMAND_NOT_SUPPORTED);
       return;
     }
+    if (!this.#mayWait()) return;
     manageTasks(request, this.#feature, this.#target, (response, afterwards) => {
+      this.#waiting -= 1;
       this.#write(
         encodeTaskManagementResponse({
           response,
@@ -196,7 +205,9 @@ export class Services implements PduSink {
     const request = decodeLogoutRequest(pdu);
     if (!this.#feature.acceptCommand(request.cmdSn, request.immediate)) return;
     const response = this.#logoutResult(request.reason, request.cid);
+    if (!this.#mayWait()) return;
     const answer = (): void => {
+      this.#waiting -= 1;
       this.#write(
         encodeLogoutResponse({
           response,
@@ -212,6 +223,16 @@ export class Services implements PduSink {
     // What the initiator left unfinished must not reach the disk after it was told of the end.
     if (response === LogoutResult.CLOSED) this.#feature.abortAll(() => true, answer);
     else answer();
+  }
+
+  /** Counts a request that may have to wait for a disk; refuses when too many do. */
+  #mayWait(): boolean {
+    if (this.#waiting >= IMMEDIATE_COMMANDS_MAX) {
+      this.#reject(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS);
+      return false;
+    }
+    this.#waiting += 1;
+    return true;
   }
 
   #logoutResult(reason: number, cid: number): number {

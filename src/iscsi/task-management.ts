@@ -26,12 +26,10 @@ export function manageTasks(
       abortTask(request, feature, respond);
       return;
     case TaskFunction.ABORT_TASK_SET:
+    case TaskFunction.CLEAR_TASK_SET:
+      // One task set per I_T nexus (TST 001b, SPC-4 §7.5.8): both mean the tasks of this session.
       if (!known(feature, lun, respond)) return;
       feature.abortAll((task) => task.lun === lun, complete);
-      return;
-    case TaskFunction.CLEAR_TASK_SET:
-      if (!known(feature, lun, respond)) return;
-      clearTaskSet(feature, target, lun, complete);
       return;
     case TaskFunction.LOGICAL_UNIT_RESET:
       if (!known(feature, lun, respond)) return;
@@ -80,22 +78,6 @@ function abortTask(
   }
   feature.abort(task, () => {
     respond(TaskResponse.FUNCTION_COMPLETE);
-  });
-}
-
-/** The tasks of all initiators go; the others are told by unit attention (SAM-5 §7.5). */
-function clearTaskSet(
-  feature: FullFeature,
-  target: Target,
-  lun: number,
-  complete: () => void,
-): void {
-  const others = [...target.sessions].filter(
-    (s) => s !== feature.session && s.tasks.list().some((task) => task.lun === lun),
-  );
-  abortEverywhere(target, lun, () => {
-    for (const other of others) feature.scsi.tasksCleared(lun, other.nexus);
-    complete();
   });
 }
 

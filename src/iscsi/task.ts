@@ -69,7 +69,8 @@ export class Task extends ScsiCommand {
 
   /** Device operations in flight. */
   operations = 0;
-  quiesced: Quiesced | null = null;
+  /** Those who wait for the end of an aborted task; null while it is not aborted. */
+  quiesced: Quiesced[] | null = null;
 
   constructor(slot: number) {
     super();

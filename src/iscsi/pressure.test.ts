@@ -1,0 +1,270 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  COLD_WRITE_BYTES_MAX,
+  HELD_BYTES_MAX,
+  IMMEDIATE_COMMANDS_MAX,
+  SERVICE_OUTPUT_BYTES_MAX,
+} from './limits.ts';
+import { NO_DIGESTS, Opcode, RejectReason, TaskFunction, TaskResponse } from './pdu/mod.ts';
+import { decodeReject, decodeScsiResponse, decodeTaskManagementResponse } from './pdu/mod.ts';
+import { encodeDataOut, encodeScsiCommand, encodeTaskManagementRequest } from './pdu/mod.ts';
+import { encodeLogoutRequest, encodeTextRequest, framePdu, opcodeOf } from './pdu/mod.ts';
+import type { KeyValue } from './text.ts';
+import { TEST_DISK_BYTES, pattern, readWrite, testServer } from './testing/disk.ts';
+import type { Bench } from './testing/disk.ts';
+import { GateDevice } from './testing/gate-device.ts';
+import { NO_TAG, TestInitiator, USUAL_KEYS } from './testing/initiator.ts';
+
+const BLOCK = 512;
+const ORDERED = 2;
+
+type Gated = { readonly bench: Bench; readonly device: GateDevice; readonly i: TestInitiator };
+
+async function gated(keys: readonly KeyValue[] = USUAL_KEYS): Promise<Gated> {
+  const device = new GateDevice({ sizeBytes: TEST_DISK_BYTES });
+  const bench = testServer({ device });
+  const i = new TestInitiator(bench.server);
+  await i.login({ keys });
+  await i.command([0, 0, 0, 0, 0, 0]);
+  return { bench, device, i };
+}
+
+/** A write with immediate data; returns its tag. */
+function write(i: TestInitiator, lba: number, bytes: Uint8Array, attribute = 1): number {
+  const pdu = i.commandPdu(readWrite('write', lba, bytes.length / BLOCK), {
+    write: true,
+    attribute,
+    expectedLengthBytes: bytes.length,
+    data: bytes,
+  });
+  i.send(encodeScsiCommand(pdu));
+  return pdu.initiatorTaskTag;
+}
+
+function abortTask(i: TestInitiator, tag: number, referencedTaskTag: number): void {
+  i.send(
+    encodeTaskManagementRequest({
+      immediate: true,
+      function: TaskFunction.ABORT_TASK,
+      lun: 0,
+      initiatorTaskTag: tag,
+      referencedTaskTag,
+      cmdSn: i.cmdSn,
+      expStatSn: 0,
+      refCmdSn: 0,
+      expDataSn: 0,
+    }),
+  );
+}
+
+function unsolicited(
+  i: TestInitiator,
+  tag: number,
+  sn: number,
+  at: number,
+  data: Uint8Array,
+): void {
+  i.send(
+    encodeDataOut({
+      final: false,
+      lun: 0,
+      initiatorTaskTag: tag,
+      targetTransferTag: NO_TAG,
+      expStatSn: 0,
+      dataSn: sn,
+      bufferOffsetBytes: at,
+      data,
+    }),
+  );
+}
+
+test('a flood of aborts and logouts for a task that waits for the disk is bounded', async () => {
+  const { device, i } = await gated();
+  const tag = write(i, 0, pattern(BLOCK));
+  for (let n = 0; n < 20_000; n++) abortTask(i, 1000 + n, tag);
+  assert.equal(i.received.length, 20_000 - IMMEDIATE_COMMANDS_MAX, 'all others are refused');
+  for (const pdu of i.received.splice(0)) {
+    assert.equal(decodeReject(pdu).reason, RejectReason.TOO_MANY_IMMEDIATE_COMMANDS);
+  }
+  const logout = { immediate: true, reason: 0, initiatorTaskTag: 7, cid: 0, expStatSn: 0 };
+  i.send(encodeLogoutRequest({ ...logout, cmdSn: i.cmdSn }));
+  assert.equal(decodeReject(await i.next()).reason, RejectReason.TOO_MANY_IMMEDIATE_COMMANDS);
+  await device.release();
+  for (let n = 0; n < IMMEDIATE_COMMANDS_MAX; n++) {
+    const answer = decodeTaskManagementResponse(await i.next());
+    assert.deepEqual(
+      [answer.initiatorTaskTag, answer.response],
+      [1000 + n, TaskResponse.FUNCTION_COMPLETE],
+    );
+  }
+  device.gateOpen = true;
+  assert.equal((await i.command([0, 0, 0, 0, 0, 0])).status, 0);
+});
+
+test('small writes that the disk has not taken hold small memory', async () => {
+  const { bench, device, i } = await gated();
+  let written = 0;
+  while (!i.paused) {
+    const pdu = i.commandPdu(readWrite('write', 0, 512), {
+      write: true,
+      final: false,
+      expectedLengthBytes: 512 * BLOCK,
+    });
+    i.send(encodeScsiCommand(pdu));
+    for (let n = 0; n < 512 && !i.paused; n++, written++) {
+      unsolicited(i, pdu.initiatorTaskTag, n, n * BLOCK, pattern(BLOCK));
+    }
+  }
+  // A chunk of 1 KiB each, whatever else: 4,097 × 260 KiB would be a gigabyte.
+  assert.equal(written, COLD_WRITE_BYTES_MAX / 1024 + 1);
+  assert.equal(bench.server.plane.chunks.taken, written);
+  await device.release();
+  assert.equal(bench.server.plane.chunks.taken, 0);
+});
+
+test('small cold reads are read 32 deep and more', async () => {
+  const { device, i } = await gated();
+  const read = { read: true, expectedLengthBytes: 8 * BLOCK } as const;
+  const tags = Array.from({ length: 200 }, (_, n) => {
+    const pdu = i.commandPdu(readWrite('read', n * 8, 8), read);
+    i.send(encodeScsiCommand(pdu));
+    return pdu.initiatorTaskTag;
+  });
+  assert.equal(device.waiting.length, 200);
+  const large = { read: true, expectedLengthBytes: 512 * BLOCK } as const;
+  const more = Array.from({ length: 8 }, (_, n) => {
+    const pdu = i.commandPdu(readWrite('read', n * 512, 512), large);
+    i.send(encodeScsiCommand(pdu));
+    return pdu.initiatorTaskTag;
+  });
+  assert.equal(device.waiting.length, 201, 'the bytes in flight are bounded');
+  device.gateOpen = true;
+  await device.release();
+  for (const tag of [...tags, ...more]) assert.equal((await i.result(tag)).status, 0);
+});
+
+test('data that is out of order does not widen what may be held for waiting commands', async () => {
+  const { bench, device, i } = await gated();
+  const reader = i.commandPdu(readWrite('read', 0, 1), { read: true, expectedLengthBytes: BLOCK });
+  i.send(encodeScsiCommand(reader));
+  const held = (): number => {
+    const pdu = i.commandPdu(readWrite('write', 0, 512), {
+      write: true,
+      final: false,
+      attribute: ORDERED,
+      expectedLengthBytes: 512 * BLOCK,
+    });
+    i.send(encodeScsiCommand(pdu));
+    return pdu.initiatorTaskTag;
+  };
+  const piece = pattern(65536);
+  for (let n = 0; n < 20; n++) {
+    const tag = held();
+    for (let k = 0; k < 8; k++) unsolicited(i, tag, 5, 7, piece);
+    abortTask(i, 1000 + n, tag);
+  }
+  for (const pdu of i.received.splice(0)) {
+    assert.equal(opcodeOf(pdu), Opcode.TASK_MANAGEMENT_RESPONSE);
+  }
+  const tags: number[] = [];
+  for (let bytes = 0; bytes <= HELD_BYTES_MAX; bytes += piece.length) {
+    const tag = held();
+    tags.push(tag);
+    unsolicited(i, tag, 0, 0, piece);
+  }
+  const finish = (tag: number): void => {
+    i.send(
+      encodeDataOut({
+        final: true,
+        lun: 0,
+        initiatorTaskTag: tag,
+        targetTransferTag: NO_TAG,
+        expStatSn: 0,
+        dataSn: 1,
+        bufferOffsetBytes: piece.length,
+        data: pattern(512 * BLOCK - piece.length),
+      }),
+    );
+  };
+  const last = tags.at(-1)!;
+  for (const tag of tags.slice(0, -1)) abortTask(i, 5000 + tag, tag);
+  i.received.length = 0;
+  device.gateOpen = true;
+  await device.release();
+  assert.equal((await i.result(reader.initiatorTaskTag)).status, 0);
+  finish(last);
+  const full = await i.result(last);
+  assert.equal(full.status, 0x28, 'TASK SET FULL, when the rest of its data has come');
+  assert.equal(bench.server.stats().traffic.writtenBytes, 0);
+});
+
+test('a data digest error fails a command that waits for an older one, in its turn', async () => {
+  const { bench, device, i } = await gated([...USUAL_KEYS, ['DataDigest', 'CRC32C']]);
+  const reader = i.commandPdu(readWrite('read', 0, 1), { read: true, expectedLengthBytes: BLOCK });
+  i.send(encodeScsiCommand(reader));
+  const ordered = { write: true, attribute: ORDERED, expectedLengthBytes: BLOCK } as const;
+  const immediate = i.commandPdu(readWrite('write', 0, 1), { ...ordered, data: pattern(BLOCK) });
+  const spoiled = framePdu(encodeScsiCommand(immediate), i.digests);
+  spoiled[100]! ^= 1;
+  i.sendBytes(spoiled);
+  const later = i.commandPdu(readWrite('write', 1, 1), { ...ordered, final: false });
+  i.send(encodeScsiCommand(later));
+  const out = framePdu(
+    encodeDataOut({
+      final: true,
+      lun: 0,
+      initiatorTaskTag: later.initiatorTaskTag,
+      targetTransferTag: NO_TAG,
+      expStatSn: 0,
+      dataSn: 0,
+      bufferOffsetBytes: 0,
+      data: pattern(BLOCK),
+    }),
+    i.digests,
+  );
+  out[100]! ^= 1;
+  i.sendBytes(out);
+  for (let n = 0; n < 2; n++) {
+    assert.equal(decodeReject(await i.next()).reason, RejectReason.DATA_DIGEST_ERROR);
+  }
+  device.gateOpen = true;
+  await device.release();
+  assert.equal((await i.result(reader.initiatorTaskTag)).status, 0);
+  for (const tag of [immediate.initiatorTaskTag, later.initiatorTaskTag]) {
+    const response = decodeScsiResponse(await i.next());
+    assert.equal(response.initiatorTaskTag, tag);
+    assert.deepEqual([response.status, response.sense[12], response.sense[13]], [2, 0x47, 0x05]);
+  }
+  assert.deepEqual(device.content(0, BLOCK), new Uint8Array(BLOCK));
+  assert.equal(bench.server.plane.chunks.taken, 0);
+});
+
+test('who asks for text faster than it reads is dropped', async () => {
+  const bench = testServer();
+  for (let n = 0; n < 200; n++) {
+    const iqn = `iqn.2026-11.test:machine-${n}`;
+    bench.server.addExport({ iqn, access: 'any', takeover: true }, bench.units);
+  }
+  const i = new TestInitiator(bench.server);
+  await i.login({ discovery: true, keys: [] });
+  i.stalled = true;
+  const one = framePdu(
+    encodeTextRequest({
+      immediate: true,
+      final: true,
+      more: false,
+      lun: 0,
+      initiatorTaskTag: 3,
+      targetTransferTag: NO_TAG,
+      cmdSn: i.cmdSn,
+      expStatSn: 0,
+      data: Buffer.from('SendTargets=All\0'),
+    }),
+    NO_DIGESTS,
+  );
+  i.sendBytes(Buffer.concat(Array.from({ length: 7000 }, () => one)));
+  assert.ok(i.closed);
+  const held = i.stuck.reduce((sum, s) => sum + s.lengthBytes, 0);
+  assert.ok(held <= SERVICE_OUTPUT_BYTES_MAX + 1024 * 1024, `${held} bytes`);
+});
