@@ -24,7 +24,7 @@ function stored(memory: MemoryDevice): Buffer {
 }
 
 test('atomic-log_torn: cut short or damaged anywhere it leaves the old data, whole the new', async () => {
-  const whole = encodeAtomicWrite(8192, NEW);
+  const whole = encodeAtomicWrite(8192, NEW, OLD);
   for (let length = 0; length <= whole.length; length += length < 64 ? 1 : 509) {
     const memory = disk();
     await recoverAtomicWrite(whole.subarray(0, length), memory);
@@ -43,11 +43,32 @@ test('atomic-log_torn: cut short or damaged anywhere it leaves the old data, who
   assert.ok(stored(memory).equals(NEW));
 });
 
+test('atomic-log_half-done: a mixture of old and new sectors is finished', async () => {
+  for (const sectors of [0b1, 0b10101010, 0b11111110, 0b11111111]) {
+    const memory = disk();
+    for (let i = 0; i < 8; i++) {
+      const piece = NEW.subarray(512 * i, 512 * (i + 1));
+      if ((sectors & (1 << i)) !== 0) memory.load(piece, 8192 + 512 * i);
+    }
+    await recoverAtomicWrite(encodeAtomicWrite(8192, NEW, OLD), memory);
+    assert.ok(stored(memory).equals(NEW), sectors.toString(2));
+  }
+});
+
+test('atomic-log_overtaken: what was written without the log meanwhile stays', async () => {
+  const memory = disk();
+  const later = Buffer.alloc(512, 0x77);
+  memory.load(later, 8192 + 1024);
+  const expected = stored(memory);
+  await recoverAtomicWrite(encodeAtomicWrite(8192, NEW, OLD), memory);
+  assert.ok(stored(memory).equals(expected));
+});
+
 test('atomic-log_stranger: the log of a larger disk is an error; nothing is written', async () => {
   const memory = disk();
-  const far = encodeAtomicWrite(64 * 1024, NEW);
+  const far = encodeAtomicWrite(64 * 1024, NEW, OLD);
   await assert.rejects(recoverAtomicWrite(far, memory), DecodeError);
-  await assert.rejects(recoverAtomicWrite(encodeAtomicWrite(100, NEW), memory), DecodeError);
+  await assert.rejects(recoverAtomicWrite(encodeAtomicWrite(100, NEW, OLD), memory), DecodeError);
 });
 
 test('atomic-log_file: writes, empties itself, and finishes what a crash left behind', async (t) => {

@@ -4,7 +4,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DecodeError, crc32c } from '#base/mod.ts';
 import { BlockError } from './device.ts';
-import type { BlockDevice } from './device.ts';
+import type { BlockDevice, BlockDone } from './device.ts';
+import { syncFolder } from './sync-folder.ts';
 
 /**
  * A redo log for one write at a time, which makes a write of many blocks all or nothing through
@@ -19,7 +20,9 @@ import type { BlockDevice } from './device.ts';
  * | log cleared and synced        | nothing                                        | all new      |
  *
  * The caller keeps other writes away from the range from the first step to the last, so writing
- * again cannot undo anything that was acknowledged.
+ * again cannot undo anything that was acknowledged. The log also has the checksums of what was
+ * there before: where the disk has neither the old nor the new data, somebody wrote to it without
+ * this log meanwhile, and what he wrote stays.
  */
 export interface AtomicLog {
   /** The largest write it takes. */
@@ -32,10 +35,15 @@ export interface AtomicLog {
   write(device: BlockDevice, offsetBytes: number, data: Uint8Array): Promise<void>;
 }
 
-/** Header: magic, device offset, length, CRC-32C of the data, CRC-32C of the header before it. */
-const MAGIC = 'POLYATOM';
+/**
+ * Header: magic, device offset, length, CRC-32C of the rest, CRC-32C of the header before it. Then
+ * the CRC-32C of each 512 bytes that were there before, then the data.
+ */
+const MAGIC = 'POLYATO2';
 const HEADER_BYTES = 32;
 const HEADER_CRC_AT = 24;
+/** What a disk writes whole or not at all, whatever its blocks are. */
+const SECTOR_BYTES = 512;
 /** 1 MiB, as much as a command may gather. */
 const BYTES_MAX = 1024 * 1024;
 
@@ -80,7 +88,11 @@ export class AtomicLogFile implements AtomicLog {
   }
 
   async #write(device: BlockDevice, offsetBytes: number, data: Uint8Array): Promise<void> {
-    const bytes = encodeAtomicWrite(offsetBytes, data);
+    const bytes = encodeAtomicWrite(
+      offsetBytes,
+      data,
+      await stored(device, offsetBytes, data.length),
+    );
     try {
       await this.#file.write(bytes, 0, bytes.length, 0);
       await this.#file.datasync();
@@ -110,16 +122,6 @@ export class AtomicLogFile implements AtomicLog {
   }
 }
 
-/** A file's name is on stable media only when its folder is. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
 function writeAndFlush(device: BlockDevice, offsetBytes: number, data: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     device.write(offsetBytes, data, 0, data.length, (written) => {
@@ -129,14 +131,28 @@ function writeAndFlush(device: BlockDevice, offsetBytes: number, data: Uint8Arra
   });
 }
 
-/** The bytes of a log that holds one write. */
-export function encodeAtomicWrite(offsetBytes: number, data: Uint8Array): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES + data.length);
+/** What the disk has now. Rejects with `BlockError`. */
+async function stored(device: BlockDevice, offsetBytes: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(length);
+  await new Promise<void>((resolve, reject) => {
+    const done: BlockDone = (error) => (error === null ? resolve() : reject(error));
+    device.read(offsetBytes, bytes, 0, length, done);
+  });
+  return bytes;
+}
+
+/** The bytes of a log that holds one write over `before`, which is as long as `data`. */
+export function encodeAtomicWrite(offsetBytes: number, data: Uint8Array, before: Buffer): Buffer {
+  const dataAt = HEADER_BYTES + sumsBytes(data.length);
+  const bytes = Buffer.alloc(dataAt + data.length);
   bytes.write(MAGIC, 0, 'latin1');
   bytes.writeBigUInt64BE(BigInt(offsetBytes), 8);
   bytes.writeUInt32BE(data.length, 16);
-  bytes.set(data, HEADER_BYTES);
-  bytes.writeUInt32BE(crc32c(bytes, HEADER_BYTES, data.length), 20);
+  for (let at = 0; at < data.length; at += SECTOR_BYTES) {
+    bytes.writeUInt32BE(sumOf(before, at), HEADER_BYTES + sumsBytes(at));
+  }
+  bytes.set(data, dataAt);
+  bytes.writeUInt32BE(crc32c(bytes, HEADER_BYTES, bytes.length - HEADER_BYTES), 20);
   bytes.writeUInt32BE(crc32c(bytes, 0, HEADER_CRC_AT), HEADER_CRC_AT);
   return bytes;
 }
@@ -151,11 +167,28 @@ export async function recoverAtomicWrite(log: Buffer, device: BlockDevice): Prom
   if (crc32c(log, 0, HEADER_CRC_AT) !== log.readUInt32BE(HEADER_CRC_AT)) return;
   const offset = Number(log.readBigUInt64BE(8));
   const length = log.readUInt32BE(16);
-  if (HEADER_BYTES + length > log.length) return;
-  if (crc32c(log, HEADER_BYTES, length) !== log.readUInt32BE(20)) return;
+  const dataAt = HEADER_BYTES + sumsBytes(length);
+  if (dataAt + length > log.length) return;
+  if (crc32c(log, HEADER_BYTES, dataAt + length - HEADER_BYTES) !== log.readUInt32BE(20)) return;
   const whole = offset % device.blockBytes === 0 && length % device.blockBytes === 0;
   if (!whole || offset + length > device.sizeBytes) {
     throw new DecodeError('atomic-log', 'the log of an atomic write is of another disk', 8);
   }
-  await writeAndFlush(device, offset, log.subarray(HEADER_BYTES, HEADER_BYTES + length));
+  const data = log.subarray(dataAt, dataAt + length);
+  const now = await stored(device, offset, length);
+  for (let at = 0; at < length; at += SECTOR_BYTES) {
+    const old = sumOf(now, at) === log.readUInt32BE(HEADER_BYTES + sumsBytes(at));
+    const end = at + SECTOR_BYTES;
+    if (!old && data.compare(now, at, end, at, end) !== 0) return;
+  }
+  await writeAndFlush(device, offset, data);
+}
+
+/** The room for the checksums of what lies before `lengthBytes`. */
+function sumsBytes(lengthBytes: number): number {
+  return (lengthBytes / SECTOR_BYTES) * 4;
+}
+
+function sumOf(bytes: Buffer, at: number): number {
+  return crc32c(bytes, at, SECTOR_BYTES);
 }

@@ -136,13 +136,24 @@ const COMMANDS: readonly CommandRow[] = [
   row('TEST UNIT READY', '00 00 00 00 00 00', testUnitReady, { needs: 'medium' }),
   row('REQUEST SENSE', '03 01 00 00 ff 00', requestSense, { ...asks, ...always }),
   row('INQUIRY', '12 01 ff ff ff 00', inquiry, { ...asks, ...always }),
-  row('MODE SELECT(6)', '15 10 00 00 ff 00', modeSelect6, sets),
+  row('MODE SELECT(6)', '15 10 00 00 ff 00', modeSelect6, { ...sets, scope: 'unsaved' }),
+  row('MODE SELECT(6)', '15 11 00 00 ff 00', modeSelect6, { ...sets, scope: 'saved' }),
   row('RESERVE(6)', '16 00 00 00 00 00', reserve, own),
   row('RELEASE(6)', '17 00 00 00 00 00', release, always),
   row('MODE SENSE(6)', '1a 08 ff ff ff 00', modeSense6, asks),
-  row('PREVENT ALLOW MEDIUM REMOVAL', '1e 00 00 00 01 00', preventAllow, { scope: 'removable' }),
+  row('PREVENT ALLOW MEDIUM REMOVAL', '1e 00 00 00 01 00', preventAllow, {
+    scope: 'removable',
+    reservation: 'prevent',
+  }),
   row('LOG SENSE', '4d 00 ff ff 00 00 00 ff ff 00', logSense, asks),
-  row('MODE SELECT(10)', '55 10 00 00 00 00 00 ff ff 00', modeSelect10, sets),
+  row('MODE SELECT(10)', '55 10 00 00 00 00 00 ff ff 00', modeSelect10, {
+    ...sets,
+    scope: 'unsaved',
+  }),
+  row('MODE SELECT(10)', '55 11 00 00 00 00 00 ff ff 00', modeSelect10, {
+    ...sets,
+    scope: 'saved',
+  }),
   row('RESERVE(10)', '56 00 00 00 00 00 00 00 00 00', reserve, own),
   row('RELEASE(10)', '57 00 00 00 00 00 00 00 00 00', release, always),
   row('MODE SENSE(10)', '5a 18 ff ff 00 00 00 ff ff 00', modeSense10, asks),
@@ -303,6 +314,8 @@ export function commandsOf(unit: LogicalUnit): CommandTable {
     thin: unit.thin,
     encrypted: unit.encrypted,
     atomic: unit.kind === 'disk' && unit.atomicBlocksMax > 0,
+    saved: unit.modes.saves,
+    unsaved: !unit.modes.saves,
   };
   return new CommandTable(COMMANDS.filter((r) => has[r.scope]));
 }

@@ -11,3 +11,9 @@ export const WRITE_SAME_BLOCKS_MAX = 4 * 1024 * 1024;
 export function compareBlocksMax(blockBytes: number): number {
   return Math.min(255, GATHER_BYTES_MAX / 2 / blockBytes);
 }
+
+/** Operations that wait while a device is changed: four sessions with a full window of 256 each. */
+export const HELD_OPERATIONS_MAX = 1024;
+
+/** LBA STATUS descriptors of one answer: each asks the file system, at some microseconds. */
+export const LBA_STATUS_DESCRIPTORS_MAX = 64;

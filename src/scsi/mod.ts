@@ -1,7 +1,11 @@
 export * from './command.ts';
 export { REPORT_LUNS_LUN } from './lun.ts';
-export type { ReservationStore, UnitIdentity, UnitOptions } from './profile.ts';
+export type { UnitIdentity, UnitOptions } from './profile.ts';
 export type { PersistentState } from './reservation.ts';
+export { EMPTY_UNIT_STATE, parseUnitState } from './unit-state.ts';
+export type { SavedPage, UnitState, UnitStateStore } from './unit-state.ts';
+export { openUnitState } from './unit-state-file.ts';
+export type { OpenUnitState } from './unit-state-file.ts';
 export type { CommandRow } from './table.ts';
 export { LogicalUnitSet } from './unit-set.ts';
 export type { UnitSetOptions } from './unit-set.ts';

@@ -1,6 +1,6 @@
 import type { AtomicLog, BlockDevice } from '#block/mod.ts';
 import type { Nexus } from './command.ts';
-import type { PersistentState } from './reservation.ts';
+import type { UnitStateStore } from './unit-state.ts';
 
 /** Who a logical unit says it is (INQUIRY, VPD 80h and 83h). */
 export type UnitIdentity = {
@@ -19,15 +19,6 @@ export type UnitIdentity = {
   readonly naa: string;
 };
 
-/**
- * Where persistent reservations with APTPL are kept. A unit without one refuses APTPL.
- * `save` is answered when the state (null: nothing to keep) is on stable media.
- */
-export interface ReservationStore {
-  readonly initial: PersistentState | null;
-  save(state: PersistentState | null, done: (error: Error | null) => void): void;
-}
-
 /** What a logical unit is made of. */
 export type UnitOptions = {
   readonly device: BlockDevice;
@@ -43,7 +34,8 @@ export type UnitOptions = {
   readonly physicalBlockBytes?: number;
   /** `writethrough`: every write is on stable media before GOOD. */
   readonly cache?: 'writeback' | 'writethrough';
-  readonly reservations?: ReservationStore;
+  /** Keeps APTPL and saved mode pages; without it both are refused. See `openUnitState`. */
+  readonly state?: UnitStateStore;
   /** Offers WRITE ATOMIC; without it the unit does not have the command. */
   readonly atomicLog?: AtomicLog;
   /** Ends the commands of a nexus on this unit: PREEMPT AND ABORT needs the transport for it. */

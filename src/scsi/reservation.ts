@@ -42,6 +42,8 @@ export type ReservationRule =
   | 'write'
   /** START STOP UNIT: starting is allowed, anything else is as writing. */
   | 'start'
+  /** PREVENT ALLOW MEDIUM REMOVAL: preventing is as writing. */
+  | 'prevent'
   /** Decides for itself. */
   | 'own';
 
@@ -50,6 +52,17 @@ export type PersistentState = {
   readonly registrations: readonly Readonly<Registration>[];
   readonly holder: { readonly initiatorPort: string; readonly targetPort: number } | null;
   readonly type: number;
+};
+
+/** What REGISTER may ask for beside its keys. */
+export type RegisterOptions = {
+  readonly ignoreKey: boolean;
+  /** APTPL. */
+  readonly keep: boolean;
+  /** ALL_TG_PT: these target ports beside the one that the command came in by. */
+  readonly targetPorts?: readonly number[];
+  /** SPEC_I_PT: these initiator ports beside the one that asks, which must not be registered. */
+  readonly initiatorPorts?: readonly string[];
 };
 
 /** A unit attention that a service action establishes for another registrant. */
@@ -128,21 +141,39 @@ export class Reservations {
     nexus: Nexus,
     key: string,
     newKey: string,
-    options: { readonly ignoreKey: boolean; readonly keep: boolean },
+    options: RegisterOptions,
   ): ReservationEvent[] {
     const own = this.find(nexus);
     if (!options.ignoreKey && key !== (own?.key ?? NO_KEY)) throw conflict();
-    let events: ReservationEvent[] = [];
+    const ports = new Set([nexus.targetPort, ...(options.targetPorts ?? [])]);
+    const events: ReservationEvent[] = [];
     if (own === undefined) {
-      if (newKey !== NO_KEY) this.#add(nexus, newKey);
-    } else if (newKey === NO_KEY) {
-      events = this.#unregister(own);
+      if (newKey !== NO_KEY) this.#addAll(nexus, ports, newKey, options.initiatorPorts ?? []);
     } else {
-      own.key = newKey;
+      for (const targetPort of ports) {
+        const at = { initiatorPort: nexus.initiatorPort, targetPort };
+        const r = this.#at(at.initiatorPort, targetPort);
+        if (newKey !== NO_KEY) (r ?? this.#add(at, newKey)).key = newKey;
+        else if (r !== undefined) events.push(...this.#unregister(r));
+      }
     }
     this.keepThroughPowerLoss = options.keep;
     this.generation += 1;
     return events;
+  }
+
+  /** The same again, to be changed without touching this one; RESERVE(6) is not copied. */
+  copy(): Reservations {
+    const copy = new Reservations();
+    copy.generation = this.generation;
+    copy.keepThroughPowerLoss = this.keepThroughPowerLoss;
+    for (const r of this.#registrations) {
+      const twin = { ...r };
+      copy.#registrations.push(twin);
+      if (this.#holder === r) copy.#holder = twin;
+    }
+    copy.#type = this.#type;
+    return copy;
   }
 
   /** RESERVE (SPC-4 §5.13.9). */
@@ -268,6 +299,25 @@ export class Reservations {
     return this.#registrations.find(
       (r) => r.initiatorPort === initiatorPort && r.targetPort === targetPort,
     );
+  }
+
+  /** Registers the nexus itself and those of SPEC_I_PT, which must not be known (SPC-4 §5.13.7). */
+  #addAll(
+    nexus: Nexus,
+    targetPorts: ReadonlySet<number>,
+    key: string,
+    initiatorPorts: readonly string[],
+  ): void {
+    const others = new Set(initiatorPorts);
+    others.delete(nexus.initiatorPort);
+    for (const targetPort of targetPorts) {
+      const own = { initiatorPort: nexus.initiatorPort, targetPort };
+      (this.#at(own.initiatorPort, targetPort) ?? this.#add(own, key)).key = key;
+      for (const initiatorPort of others) {
+        if (this.#at(initiatorPort, targetPort) !== undefined) throw conflict();
+        this.#add({ initiatorPort, targetPort }, key);
+      }
+    }
   }
 
   #add(to: Pick<Registration, 'initiatorPort' | 'targetPort'>, key: string): Registration {

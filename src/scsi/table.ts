@@ -3,8 +3,20 @@ import type { ReservationRule } from './reservation.ts';
 import { ScsiError, Sense } from './sense.ts';
 import type { Task } from './task.ts';
 
-/** Which kinds of logical unit have a command. */
-export type Scope = 'all' | 'disk' | 'cdrom' | 'removable' | 'thin' | 'atomic' | 'encrypted';
+/**
+ * Which kinds of logical unit have a command. `saved` and `unsaved`: with and without somewhere to
+ * keep mode pages.
+ */
+export type Scope =
+  | 'all'
+  | 'disk'
+  | 'cdrom'
+  | 'removable'
+  | 'thin'
+  | 'atomic'
+  | 'encrypted'
+  | 'saved'
+  | 'unsaved';
 
 /** Where a CDB has its LBA and its number of blocks. */
 export type LbaRule = {

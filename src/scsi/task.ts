@@ -1,7 +1,9 @@
 import type { BlockDevice } from '#block/mod.ts';
+import { field } from './bytes.ts';
 import { GATHER_BYTES_MAX, Phase } from './command.ts';
 import type { Nexus, ScsiCommand } from './command.ts';
 import { ScsiError, Sense, Status } from './sense.ts';
+import { TRANSFER_BLOCKS_MAX } from './table.ts';
 import type { CommandRow } from './table.ts';
 import type { LogicalUnit } from './unit.ts';
 
@@ -37,6 +39,8 @@ export class Task {
    * Set by a `finish` whose work outlives the command: called when nobody waits for it any more.
    */
   abandoned: (() => void) | null = null;
+  /** The transport gave the command up: long work stops at its next `checkpoint`. */
+  cancelled = false;
 
   constructor(
     unit: LogicalUnit,
@@ -62,6 +66,29 @@ export class Task {
 
   get lengthBytes(): number {
     return this.blocks * this.unit.blockBytes;
+  }
+
+  /**
+   * Takes LBA and count out of the CDB as the row's rule says. Throws LBA OUT OF RANGE, or INVALID
+   * FIELD IN CDB for more than one transfer may move.
+   */
+  locate(): void {
+    const rule = this.row.lba;
+    if (rule === null) return;
+    const { cdb, unit } = this;
+    this.lba = field(cdb, rule.lbaAt, rule.lbaBytes);
+    // READ(6) and WRITE(6) share the first byte of their 21-bit LBA with the old LUN field.
+    if (rule.lbaBytes === 3) this.lba %= 2 ** 21;
+    this.blocks = rule.countBytes === 0 ? 1 : field(cdb, rule.countAt, rule.countBytes);
+    if (this.blocks === 0 && rule.zero === '256') this.blocks = 256;
+    unit.checkRange(this.lba, this.blocks);
+    if (this.blocks === 0 && rule.zero === 'rest') this.blocks = unit.blocks - this.lba;
+    if (rule.moves && this.blocks > TRANSFER_BLOCKS_MAX) throw ScsiError.invalidField(rule.countAt);
+  }
+
+  /** Between two pieces of long work: throws when nobody waits for it any more. */
+  checkpoint(): void {
+    if (this.cancelled) throw ScsiError.status(Status.TASK_ABORTED);
   }
 
   /** Ends without data. */

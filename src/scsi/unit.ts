@@ -3,23 +3,34 @@ import { BlockError, RangeLockDevice } from '#block/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
 import { Attentions } from './attention.ts';
 import { scsiErrorOf } from './block-sense.ts';
-import { field, u16, u32, u64, u8 } from './bytes.ts';
+import { u16, u32, u64, u8 } from './bytes.ts';
 import { GATHER_BYTES_MAX, Phase } from './command.ts';
 import type { Nexus, ScsiCommand } from './command.ts';
 import { commandsOf } from './commands.ts';
 import { flushDevice } from './device-io.ts';
+import { Finisher } from './finisher.ts';
+import { GateDevice } from './gate-device.ts';
+import { HeldDevice } from './held-device.ts';
+import { HELD_OPERATIONS_MAX } from './limits.ts';
 import { Medium } from './medium.ts';
 import { ModePages } from './mode-pages.ts';
+import { swapDevice } from './online-change.ts';
+import type { MakeDevice } from './online-change.ts';
 import type { UnitIdentity, UnitOptions } from './profile.ts';
 import { Reservations } from './reservation.ts';
-import type { Registration, ReservationEvent, ReservationRule } from './reservation.ts';
+import type { Registration, ReservationEvent } from './reservation.ts';
+import { reservationRuleOf } from './reservation-rule.ts';
 import { ScsiError, Sense, Status, encodeSense } from './sense.ts';
 import type { SenseCode } from './sense.ts';
+import { SerialQueue } from './serial-queue.ts';
 import { CopyResults } from './spc/copy-results.ts';
 import { TRANSFER_BLOCKS_MAX, checkUsage } from './table.ts';
-import type { CommandRow, CommandTable, LbaRule } from './table.ts';
+import type { CommandTable } from './table.ts';
 import { Task } from './task.ts';
 import type { UnitHost } from './task.ts';
+import { changeReservations, selectModes } from './unit-changes.ts';
+import type { ReservationChange } from './unit-changes.ts';
+import { UnitKeeper } from './unit-keeper.ts';
 
 const READ_10 = 0x28;
 const WRITE_10 = 0x2a;
@@ -45,40 +56,62 @@ export class LogicalUnit {
   readonly removable: boolean;
   readonly options: UnitOptions;
   readonly modes: ModePages;
-  readonly reservations = new Reservations();
+  /** What is kept through the end of the process. */
+  readonly keeper: UnitKeeper;
+  /** Replaced as a whole by `changeReservations`. */
+  reservations = new Reservations();
   readonly medium: Medium;
   readonly attentions: Attentions;
   readonly commands: CommandTable;
   readonly copyResults = new CopyResults();
-  /** Where reads go: the device itself. */
+  /** Everything that reaches the device goes through here. */
+  readonly gate: GateDevice;
+  /** Where reads go: the gate. */
   readonly reader: BlockDevice;
   /** Where writes go: the device behind the range locks of COMPARE AND WRITE. */
   readonly writer: RangeLockDevice;
   readonly blockBytes: number;
   readonly physicalBlockBytes: number;
+  /** Fixed with the table of commands: a device that takes another's place changes nothing here. */
+  readonly thin: boolean;
+  readonly encrypted: boolean;
+  readonly #changes = new SerialQueue();
+  readonly #finisher: Finisher;
   #blocks: number;
   #fastReads = true;
   #fastWrites = true;
+  #flushesWrites = false;
 
   constructor(options: UnitOptions) {
     this.options = options;
     this.identity = options.identity;
     this.kind = options.kind ?? 'disk';
     this.removable = options.removable ?? this.kind === 'cdrom';
-    this.reader = options.device;
-    this.writer = new RangeLockDevice(options.device);
+    this.gate = new GateDevice(options.device, () => {
+      this.update();
+    });
+    this.#finisher = new Finisher(this.gate, (command, e) => {
+      this.#end(command, e);
+    });
+    this.reader = this.gate;
+    this.writer = new RangeLockDevice(this.gate);
     this.blockBytes = options.device.blockBytes;
     this.physicalBlockBytes = options.physicalBlockBytes ?? this.blockBytes;
     invariant(Number.isInteger(Math.log2(this.physicalBlockBytes / this.blockBytes)), '2^n blocks');
     this.#blocks = options.device.sizeBytes / this.blockBytes;
     invariant(Number.isInteger(this.#blocks) && this.#blocks > 0, 'whole blocks');
-    this.modes = new ModePages(this.kind, this.#defaultWriteCache);
+    // UNMAP gives space back; of a read-only disk it would, were it not refused.
+    this.thin = this.kind === 'disk' && (options.device.canDiscard || options.device.readOnly);
+    this.encrypted = this.kind === 'disk' && options.device.cryptoErase !== undefined;
+    this.keeper = new UnitKeeper(options.state);
+    const saved = this.keeper.possible ? this.keeper.kept.modePages : null;
+    this.modes = new ModePages(this.kind, options.cache !== 'writethrough', saved);
     this.medium = new Medium(this.kind === 'cdrom');
     this.attentions = new Attentions(() => {
       this.update();
     });
     this.commands = commandsOf(this);
-    const kept = options.reservations?.initial ?? null;
+    const kept = this.keeper.kept.reservations;
     if (kept !== null) this.reservations.restore(kept);
     this.update();
   }
@@ -92,14 +125,9 @@ export class LogicalUnit {
     return this.kind === 'cdrom' || this.reader.readOnly;
   }
 
-  /** Thin: UNMAP gives space back; of a read-only disk it would, were it not refused. */
-  get thin(): boolean {
-    return this.kind === 'disk' && (this.reader.canDiscard || this.reader.readOnly);
-  }
-
-  /** SANITIZE CRYPTOGRAPHIC ERASE is possible. */
-  get encrypted(): boolean {
-    return this.kind === 'disk' && this.reader.cryptoErase !== undefined;
+  /** A change of reservations or mode pages is on its way to stable media. */
+  get changing(): boolean {
+    return this.#changes.busy;
   }
 
   /** The longest WRITE ATOMIC; 0: there is none. */
@@ -115,10 +143,12 @@ export class LogicalUnit {
 
   /** Works out again whether the fast path may be taken. Call after any change of state. */
   update(): void {
-    const healthy = this.medium.ready && !this.attentions.any && this.reservations.idle;
+    const ready = this.medium.ready && !this.gate.shut;
+    const healthy = ready && !this.attentions.any && this.reservations.idle;
     this.#fastReads = healthy;
     const protectedNow = this.readOnly || this.modes.softwareWriteProtect;
     this.#fastWrites = healthy && !protectedNow && !this.writeThrough;
+    this.#flushesWrites = this.writeThrough;
   }
 
   /** Takes a plain READ or WRITE; false: take `begin`. Allocates nothing. */
@@ -158,15 +188,16 @@ export class LogicalUnit {
       this.#reportAttention(command, nexus);
       const row = this.commands.lookup(command.cdb);
       checkUsage(row, command.cdb, command.cdbBytes);
-      if (this.reservations.conflicts(nexus, reservationRule(row, command.cdb))) {
+      if (this.reservations.conflicts(nexus, reservationRuleOf(row, command.cdb))) {
         throw ScsiError.status(Status.RESERVATION_CONFLICT);
       }
       if (row.needs === 'medium') this.checkReady();
       if (row.writes) this.checkWritable();
       const task = new Task(this, command, row, nexus, host);
-      if (row.lba !== null) this.#locate(task, row.lba);
+      task.locate();
       command.context = task;
       row.body.begin(task);
+      if (this.gate.shut && row.needs === 'medium') this.#hold(command);
     } catch (e) {
       this.#end(command, e);
     }
@@ -174,41 +205,25 @@ export class LogicalUnit {
 
   /** Runs what is left after the data; `done` once, with phase DONE. */
   finish(command: ScsiCommand, done: (command: ScsiCommand) => void): void {
-    const { context } = command;
-    if (!(context instanceof Task)) {
+    if (command.context instanceof Task) {
+      this.#finisher.finish(command.context, done);
+    } else if (this.#flushesWrites && command.phase === Phase.WRITE) {
+      // It began while WCE was set, and ends when it no longer is (durability contract 3).
+      this.#finisher.settle(command, this.flush(), done);
+    } else {
       command.phase = Phase.DONE;
       command.status = Status.GOOD;
       done(command);
-      return;
     }
-    let rest: Promise<void> | undefined;
-    try {
-      rest = context.row.body.finish?.(context);
-    } catch (e) {
-      this.#end(command, e);
-      done(command);
-      return;
-    }
-    if (rest === undefined) {
-      settle(command);
-      done(command);
-      return;
-    }
-    rest.then(
-      () => {
-        settle(command);
-        done(command);
-      },
-      (e: unknown) => {
-        this.#end(command, e);
-        done(command);
-      },
-    );
   }
 
-  /** The transport gave up a command that is in `finish`. */
+  /** The transport gave up a command; what waits for the device is cancelled. */
   abandon(command: ScsiCommand): void {
-    if (command.context instanceof Task) command.context.abandoned?.();
+    if (command.context instanceof Task) {
+      command.context.cancelled = true;
+      command.context.abandoned?.();
+    }
+    this.gate.cancel(command);
   }
 
   /** A device error in a READ or WRITE phase. */
@@ -235,10 +250,13 @@ export class LogicalUnit {
     throw ScsiError.check(Sense.LBA_OUT_OF_RANGE, { information });
   }
 
-  /** All acknowledged writes to stable media; a failure is the end of this unit (contract 4). */
-  async flush(): Promise<void> {
+  /**
+   * All acknowledged writes to stable media; a failure is the end of this unit (contract 4). Within
+   * a fence it needs the fence's device.
+   */
+  async flush(device: BlockDevice = this.writer): Promise<void> {
     try {
-      await flushDevice(this.writer);
+      await flushDevice(device);
     } catch (e) {
       this.medium.failed = true;
       this.update();
@@ -267,15 +285,59 @@ export class LogicalUnit {
   reset(): void {
     this.reservations.legacyHolder = null;
     this.medium.allowAll();
+    const cached = this.modes.writeCache;
     this.modes.reset();
     this.attentions.reset(Sense.BUS_DEVICE_RESET);
     this.update();
+    // Whoever now reads WCE = 0 will never flush; a failure shows in the state of the medium.
+    if (cached && this.writeThrough) this.flush().catch(() => undefined);
   }
 
-  /** The device has another size than before: takes it over and tells everybody. */
-  resized(): void {
-    this.#blocks = Math.floor(this.reader.sizeBytes / this.blockBytes);
+  /**
+   * Takes the device's size over and tells everybody, if it is another than before: call it after
+   * the device has grown.
+   */
+  capacityChanged(): void {
+    const blocks = Math.floor(this.reader.sizeBytes / this.blockBytes);
+    if (blocks === this.#blocks) return;
+    this.#blocks = blocks;
     this.attentions.establishForAll(Sense.CAPACITY_DATA_CHANGED);
+  }
+
+  /** Looks how large the device is by now; answered when initiators are told. */
+  rescan(done: (error: BlockError | null) => void): void {
+    this.reader.rescan((error) => {
+      if (error === null) this.capacityChanged();
+      done(error);
+    });
+  }
+
+  /**
+   * Puts another device in the place of this one while initiators go on: commands for the medium
+   * wait, the device becomes quiet and is flushed, `make` gets it and returns the one that takes
+   * over. Should that fail, all goes on with the old one. Whoever calls closes what is not used any
+   * more.
+   */
+  swapDevice(make: MakeDevice, done: (error: Error | null) => void): void {
+    swapDevice(this, make, done);
+  }
+
+  /** PERSISTENT RESERVE OUT; see `changeReservations`. */
+  changeReservations(act: ReservationChange): Promise<readonly ReservationEvent[]> {
+    return this.#changes.run(() => changeReservations(this, act));
+  }
+
+  /** MODE SELECT; see `selectModes`. */
+  selectModes(nexus: Nexus, list: Uint8Array, from: number, save: boolean): Promise<void> {
+    return this.#changes.run(() => selectModes(this, nexus, { list, from, save }));
+  }
+
+  /** Resolves when nothing that these nexuses had under way can reach the device any more. */
+  async settled(nexuses: ReadonlySet<Nexus>): Promise<void> {
+    await this.#finisher.settled(nexuses);
+    await new Promise<void>((resolve) => {
+      this.gate.settled(resolve);
+    });
   }
 
   /** Passes on what a reservation command has to tell others. */
@@ -299,10 +361,6 @@ export class LogicalUnit {
     return encodeSense(error.sense, error.details, this.modes.descriptorSense);
   }
 
-  get #defaultWriteCache(): boolean {
-    return this.options.cache !== 'writethrough';
-  }
-
   #reportAttention(command: ScsiCommand, nexus: Nexus): void {
     if (!this.attentions.any) return;
     const opcode = u8(command.cdb, 0);
@@ -311,19 +369,19 @@ export class LogicalUnit {
     if (code !== undefined) throw ScsiError.check(code);
   }
 
-  #locate(task: Task, rule: LbaRule): void {
-    const { cdb } = task;
-    task.lba = field(cdb, rule.lbaAt, rule.lbaBytes);
-    // READ(6) and WRITE(6) share the first byte of their 21-bit LBA with the old LUN field.
-    if (rule.lbaBytes === 3) task.lba %= 2 ** 21;
-    task.blocks = rule.countBytes === 0 ? 1 : field(cdb, rule.countAt, rule.countBytes);
-    if (task.blocks === 0 && rule.zero === '256') task.blocks = 256;
-    this.checkRange(task.lba, task.blocks);
-    if (task.blocks === 0 && rule.zero === 'rest') task.blocks = this.#blocks - task.lba;
-    if (rule.moves && task.blocks > TRANSFER_BLOCKS_MAX) throw ScsiError.invalidField(rule.countAt);
+  /** The gate is shut: operations wait under the command's name, as many as there is room for. */
+  #hold(command: ScsiCommand): void {
+    if (command.phase === Phase.DONE) return;
+    if (this.gate.waiting >= HELD_OPERATIONS_MAX) throw ScsiError.status(Status.TASK_SET_FULL);
+    if (command.device !== null && command.phase !== Phase.GATHER && command.phase !== Phase.WAIT) {
+      command.device = new HeldDevice(command.device, this.gate, command);
+    }
   }
 
-  #end(command: ScsiCommand, e: unknown, direction?: 'read' | 'write'): void {
+  #end(command: ScsiCommand, thrown: unknown, direction?: 'read' | 'write'): void {
+    // Refused at the gate: what stands in the way (SANITIZE) says it better.
+    const refused = thrown instanceof BlockError && thrown.kind === 'gone';
+    const e = refused ? (this.medium.obstacle ?? thrown) : thrown;
     const writes = command.context instanceof Task && command.context.row.writes;
     if (e instanceof BlockError && e.kind === 'failed') {
       this.medium.failed = true;
@@ -336,18 +394,4 @@ export class LogicalUnit {
     command.dataIn = null;
     command.transferBytes = 0;
   }
-}
-
-/** START STOP UNIT is as a write unless it only starts (SBC-3 table 13). */
-function reservationRule(row: CommandRow, cdb: Uint8Array): ReservationRule {
-  if (row.reservation !== 'start') return row.reservation;
-  const startsOnly = (u8(cdb, 4) & 0xf1) === 0x01;
-  return startsOnly ? 'allowed' : 'write';
-}
-
-/** A command whose handler did not end it otherwise is GOOD. */
-function settle(command: ScsiCommand): void {
-  if (command.phase === Phase.DONE) return;
-  command.phase = Phase.DONE;
-  command.status = Status.GOOD;
 }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FakeClock } from '#base/mod.ts';
 import { DelayDevice, MemoryDevice, ReadOnlyDevice } from '#block/mod.ts';
-import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
-import type { PersistentState, ReservationStore } from '#scsi/mod.ts';
+import { EMPTY_UNIT_STATE, LogicalUnit, LogicalUnitSet, parseUnitState } from '#scsi/mod.ts';
+import type { UnitState, UnitStateStore } from '#scsi/mod.ts';
 import { IDENTITY, TARGET_NAME, bench } from './scsi-bench.ts';
 import { Initiator, hex } from './scsi-initiator.ts';
 import type { Ended } from './scsi-initiator.ts';
@@ -402,8 +402,8 @@ test('32_registrations outlive the session; RESERVE(6) does not', async () => {
 test('32_aptpl: kept before it is acknowledged, refused where it cannot be kept', async () => {
   const plain = bench();
   assert.equal((await prOut(plain.one, 0, 0, NO_KEY, KEY_A, 0x01)).sense, '5/26/00');
-  let saved: PersistentState | null = null;
-  const store = (initial: PersistentState | null): ReservationStore => ({
+  let saved: UnitState = EMPTY_UNIT_STATE;
+  const store = (initial: UnitState): UnitStateStore => ({
     initial,
     save: (state, done) => {
       queueMicrotask(() => {
@@ -412,20 +412,23 @@ test('32_aptpl: kept before it is acknowledged, refused where it cannot be kept'
       });
     },
   });
-  const first = bench({ reservations: store(null) });
+  const first = bench({ state: store(EMPTY_UNIT_STATE) });
   assert.equal((await prOut(first.one, 0, 0, NO_KEY, KEY_A, 0x01)).status, 0);
   assert.equal((await prOut(first.one, 1, 3, KEY_A, NO_KEY)).status, 0);
   const second = bench({
-    reservations: store(JSON.parse(JSON.stringify(saved)) as PersistentState),
+    state: store(parseUnitState(JSON.parse(JSON.stringify(saved)))),
   });
   const two = new Initiator(second.set, TWO);
   assert.equal((await write10(two)).status, 0x18);
   assert.equal((await write10(second.one)).status, 0);
 
   const broken = bench({
-    reservations: { initial: null, save: (_state, done) => done(new Error('disk full')) },
+    state: { initial: EMPTY_UNIT_STATE, save: (_state, done) => done(new Error('disk full')) },
   });
   assert.equal((await prOut(broken.one, 0, 0, NO_KEY, KEY_A, 0x01)).sense, '4/44/00');
+  // What could not be kept did not happen.
+  assert.equal(broken.unit.reservations.registrations.length, 0);
+  assert.equal((await prOut(broken.one, 0, 0, NO_KEY, KEY_A)).sense, '4/44/00');
 });
 
 test('33_read-only: WP is set, and every row that writes is DATA PROTECT', async () => {

@@ -310,7 +310,7 @@ for (const row of rows()) {
     }
     if (row.reservation === 'own') return;
     const expected = { always: [false, false], allowed: [false, false], start: [false, false] };
-    const strict = { read: [false, true], write: [true, true] };
+    const strict = { read: [false, true], write: [true, true], prevent: [true, true] };
     // RELEASE is refused while there are registrations (CRH = 0).
     const legacy = row.name.startsWith('RELEASE') ? [true, true] : undefined;
     assert.deepEqual(verdicts, legacy ?? { ...expected, ...strict }[row.reservation]);
@@ -325,7 +325,7 @@ for (const row of rows()) {
 
     test(`${name}_software-write-protect: DATA PROTECT while SWP is set`, async () => {
       const b = fresh(row);
-      const swp = hex('00 00 00 00 0a 0a 00 10 08 00 00 00 00 00 00 00');
+      const swp = hex('00 00 00 00 0a 0a 20 10 08 00 00 00 00 00 00 00');
       assert.equal((await b.one.run(hex('15 10 00 00 10 00'), { out: swp })).status, 0);
       assert.equal((await call(b.one, exampleOf(row))).sense, '7/27/02');
     });

@@ -139,7 +139,7 @@ test('medium_stop: a disk that was stopped needs no start (the next boot would h
 test('reset: mode pages and RESERVE(6) go, persistent reservations stay, everybody is told', async () => {
   const { one, set, unit } = bench();
   const two = new Initiator(set, TWO);
-  const swp = hex('00 00 00 00 0a 0a 00 10 08 00 00 00 00 00 00 00');
+  const swp = hex('00 00 00 00 0a 0a 20 10 08 00 00 00 00 00 00 00');
   await one.run(hex('15 10 00 00 10 00'), { out: swp });
   const key = Buffer.concat([Buffer.alloc(15), Buffer.from([1]), Buffer.alloc(8)]);
   assert.equal((await two.run(hex('00 00 00 00 00 00'))).sense, '6/2a/01');
@@ -170,7 +170,7 @@ test('nexus: power on the first time, nexus loss when it comes again', async () 
 test('resize: the new capacity is told, and counts', async () => {
   const { one, unit, memory } = bench();
   Object.defineProperty(memory, 'sizeBytes', { value: memory.sizeBytes / 2 });
-  unit.resized();
+  unit.capacityChanged();
   assert.equal((await ready(one)).sense, '6/2a/09');
   const capacity = await one.run(hex('25 00 00 00 00 00 00 00 00 00'));
   assert.equal(capacity.data.readUInt32BE(0) + 1, memory.sizeBytes / 512);
@@ -194,7 +194,7 @@ test('inquiry: standard data of a disk and of a CD-ROM, byte by byte', async () 
 test('capacity: a disk beyond 2 TiB says "ask with (16)"', async () => {
   const { one, unit, memory } = bench();
   Object.defineProperty(memory, 'sizeBytes', { value: 4 * 2 ** 40 });
-  unit.resized();
+  unit.capacityChanged();
   await ready(one);
   const small = await one.run(hex('25 00 00 00 00 00 00 00 00 00'));
   assert.equal(small.data.readUInt32BE(0), 0xffffffff);

@@ -1,25 +1,30 @@
 import { putU64, u32 } from '../bytes.ts';
+import { LBA_STATUS_DESCRIPTORS_MAX } from '../limits.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
 
 const HEADER_BYTES = 8;
 const DESCRIPTOR_BYTES = 16;
-/** Enough for any initiator; each asks the file system. */
-const DESCRIPTORS_MAX = 256;
-/** The longest run that a descriptor's four bytes can say. */
-const RUN_BLOCKS_MAX = 0xffffffff;
+/**
+ * How far one descriptor looks: 16 GiB of 512 bytes. A device may have to walk its tables for that,
+ * and adjacent descriptors may say the same (SBC-3 §5.4.3.1).
+ */
+const RUN_BLOCKS_MAX = 32 * 1024 * 1024;
 
 const MAPPED = 0;
 const DEALLOCATED = 1;
 
-/** GET LBA STATUS (SBC-3 §5.4): where there is data, and where none. */
+/**
+ * GET LBA STATUS (SBC-3 §5.4): where there is data, and where none. A bounded number of extents, so
+ * that the event loop turns; whoever wants more asks again from where the answer ends.
+ */
 export const getLbaStatus: CommandBody = {
   begin(task) {
     const allocation = u32(task.cdb, 10);
     if (allocation < HEADER_BYTES + DESCRIPTOR_BYTES) throw ScsiError.invalidField(10);
     const room = Math.floor((allocation - HEADER_BYTES) / DESCRIPTOR_BYTES);
-    const runs = runsFrom(task, Math.min(room, DESCRIPTORS_MAX));
+    const runs = runsFrom(task, Math.min(room, LBA_STATUS_DESCRIPTORS_MAX));
     const data = Buffer.alloc(HEADER_BYTES + DESCRIPTOR_BYTES * runs.length);
     data.writeUInt32BE(data.length - 4, 0);
     runs.forEach((run, i) => {

@@ -37,6 +37,7 @@ async function fetch(task: Task): Promise<void> {
   const length = Math.min(task.blocks, TRANSFER_BLOCKS_MAX) * unit.blockBytes;
   const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, length));
   for (let done = 0; done < length; done += piece.length) {
+    task.checkpoint();
     const part = piece.subarray(0, Math.min(piece.length, length - done));
     await readDevice(unit.reader, offsetBytes + done, part);
   }

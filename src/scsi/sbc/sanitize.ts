@@ -1,3 +1,4 @@
+import type { BlockDevice } from '#block/mod.ts';
 import { u16, u8 } from '../bytes.ts';
 import { discardDevice, writeDevice } from '../device-io.ts';
 import { ScsiError } from '../sense.ts';
@@ -17,14 +18,15 @@ const WRITE_BYTES = 1024 * 1024;
 /** Between two looks at the progress; a hole of this size is made in milliseconds. */
 const ERASE_BYTES = 1024 * 1024 * 1024;
 
+/** What one kind of SANITIZE does to the unit's device. */
+type Work = (unit: LogicalUnit, device: BlockDevice) => Promise<void>;
+
 /**
  * SANITIZE (SBC-3 §5.27): once begun it goes on whatever happens to the command, the nexus or the
- * unit; meanwhile the medium is not ready, and says how far it is.
+ * unit; meanwhile the medium is not ready, and says how far it is. Writes that are under way end
+ * first, and those whose data comes later are refused: nothing is written behind its back.
  */
-function sanitizer(
-  check: (task: Task) => void,
-  work: (task: Task) => (unit: LogicalUnit) => Promise<void>,
-): CommandBody {
+function sanitizer(check: (task: Task) => void, work: (task: Task) => Work): CommandBody {
   return {
     begin(task) {
       // After a failure only another SANITIZE is taken.
@@ -46,17 +48,15 @@ function sanitizer(
   };
 }
 
-async function run(
-  unit: LogicalUnit,
-  work: (unit: LogicalUnit) => Promise<void>,
-  mayExitUnsanitized: boolean,
-): Promise<void> {
+async function run(unit: LogicalUnit, work: Work, mayExitUnsanitized: boolean): Promise<void> {
   unit.medium.sanitizeFailed = false;
   unit.medium.sanitizeMayExit = mayExitUnsanitized;
   progress(unit, 0);
   try {
-    await work(unit);
-    await unit.flush();
+    await unit.gate.fence('refuse', async (device) => {
+      await work(unit, device);
+      await unit.flush(device);
+    });
   } catch (e) {
     unit.medium.sanitizeFailed = true;
     throw e;
@@ -75,22 +75,24 @@ function refuseParameters(task: Task): void {
 }
 
 /** BLOCK ERASE: all blocks are unmapped, and read as zeros. */
-export const sanitizeBlockErase: CommandBody = sanitizer(refuseParameters, () => async (unit) => {
-  const size = unit.blocks * unit.blockBytes;
-  for (let at = 0; at < size; at += ERASE_BYTES) {
-    await discardDevice(unit.writer, at, Math.min(ERASE_BYTES, size - at));
-    progress(unit, at / size);
-  }
-});
+export const sanitizeBlockErase: CommandBody = sanitizer(
+  refuseParameters,
+  () => async (unit, device) => {
+    const size = unit.blocks * unit.blockBytes;
+    for (let at = 0; at < size; at += ERASE_BYTES) {
+      await discardDevice(device, at, Math.min(ERASE_BYTES, size - at));
+      progress(unit, at / size);
+    }
+  },
+);
 
 /** CRYPTOGRAPHIC ERASE: the key is replaced; what was written reads as noise. */
 export const sanitizeCryptoErase: CommandBody = sanitizer(
   refuseParameters,
-  () => (unit) =>
+  () => (_unit, device) =>
     new Promise((resolve, reject) => {
-      const { reader } = unit;
-      if (reader.cryptoErase === undefined) throw ScsiError.invalidField(1, 4);
-      reader.cryptoErase((error) => {
+      if (device.cryptoErase === undefined) throw ScsiError.invalidField(1, 4);
+      device.cryptoErase((error) => {
         if (error === null) resolve();
         else reject(error);
       });
@@ -121,12 +123,13 @@ export const sanitizeOverwrite: CommandBody = sanitizer(
     const pattern = list.subarray(HEADER_BYTES, HEADER_BYTES + patternBytes);
     // Every block begins with the pattern anew.
     const block = Buffer.alloc(blockBytes, pattern);
-    return (unit) => overwrite(unit, block, count, (flags & INVERT) !== 0);
+    return (unit, device) => overwrite(unit, device, block, count, (flags & INVERT) !== 0);
   },
 );
 
 async function overwrite(
   unit: LogicalUnit,
+  device: BlockDevice,
   block: Buffer,
   passes: number,
   invert: boolean,
@@ -135,10 +138,10 @@ async function overwrite(
   const piece = Buffer.alloc(Math.min(WRITE_BYTES, size), block);
   for (let pass = 0; pass < passes; pass++) {
     for (let at = 0; at < size; at += piece.length) {
-      await writeDevice(unit.writer, at, piece.subarray(0, Math.min(piece.length, size - at)));
+      await writeDevice(device, at, piece.subarray(0, Math.min(piece.length, size - at)));
       progress(unit, (pass + at / size) / passes);
     }
-    await unit.flush();
+    await unit.flush(device);
     if (invert) for (let i = 0; i < piece.length; i++) piece[i] = 0xff ^ (piece[i] ?? 0);
   }
 }

@@ -22,6 +22,7 @@ export const unmap: CommandBody = {
     const { unit } = task;
     for (const { lba, blocks } of parseUnmap(task.parameters, unit)) {
       if (blocks === 0) continue;
+      task.checkpoint();
       await discardDevice(unit.writer, lba * unit.blockBytes, blocks * unit.blockBytes);
     }
     await settleWrite(task);

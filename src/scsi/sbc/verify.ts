@@ -55,6 +55,7 @@ async function readAll(task: Task, pattern: Buffer | null): Promise<void> {
   const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, task.lengthBytes));
   const end = task.offsetBytes + task.lengthBytes;
   for (let at = task.offsetBytes; at < end; at += piece.length) {
+    task.checkpoint();
     const part = piece.subarray(0, Math.min(piece.length, end - at));
     await readDevice(unit.reader, at, part);
     if (pattern === null) continue;

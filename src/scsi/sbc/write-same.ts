@@ -44,6 +44,7 @@ async function fill(task: Task, block: Buffer): Promise<void> {
   const whole = Math.min(lengthBytes, PIECE_BYTES - (PIECE_BYTES % block.length));
   const piece = Buffer.alloc(whole, block);
   for (let done = 0; done < lengthBytes; done += piece.length) {
+    task.checkpoint();
     const part = piece.subarray(0, Math.min(piece.length, lengthBytes - done));
     await writeDevice(unit.writer, offsetBytes + done, part);
   }

@@ -92,6 +92,7 @@ async function copySegment(
   const pieces = Math.ceil(lengthBytes / PIECE_BYTES);
   const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, lengthBytes));
   for (let i = 0; i < pieces; i++) {
+    task.checkpoint();
     const at = (backwards ? pieces - 1 - i : i) * PIECE_BYTES;
     const part = piece.subarray(0, Math.min(PIECE_BYTES, lengthBytes - at));
     await readDevice(source.reader, from + at, part);

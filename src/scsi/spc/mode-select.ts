@@ -4,9 +4,10 @@ import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
 
 const PF = 0x10;
+const SP = 0x01;
 const LONG_LBA = 0x01;
 
-/** MODE SELECT(6) and (10) (SPC-4 §6.9, §6.10). SP is not in the rows: nothing is saved. */
+/** MODE SELECT(6) and (10) (SPC-4 §6.9, §6.10). SP is in the rows of units that can save. */
 function modeSelect(lengthAt: number, headerBytes: number): CommandBody {
   const lengthOf = (task: Task): number =>
     headerBytes === 4 ? u8(task.cdb, lengthAt) : u16(task.cdb, lengthAt);
@@ -25,20 +26,15 @@ function modeSelect(lengthAt: number, headerBytes: number): CommandBody {
 export const modeSelect6: CommandBody = modeSelect(4, 4);
 export const modeSelect10: CommandBody = modeSelect(7, 8);
 
-function apply(task: Task, headerBytes: number): Promise<void> | undefined {
+function apply(task: Task, headerBytes: number): Promise<void> {
   const { unit } = task;
   const list = Uint8Array.from(task.parameters);
   if (list.length < headerBytes) throw ScsiError.check(Sense.PARAMETER_LIST_LENGTH);
   const descriptorBytes = headerBytes === 4 ? u8(list, 3) : u16(list, 6);
   const long = headerBytes === 8 && (u8(list, 4) & LONG_LBA) !== 0;
   checkDescriptor(task, list, headerBytes, descriptorBytes, long);
-  const cached = unit.modes.writeCache;
-  const changed = unit.modes.select(list, headerBytes + descriptorBytes);
-  if (!changed) return undefined;
-  unit.attentions.establishForAll(Sense.MODE_PARAMETERS_CHANGED, task.nexus);
-  unit.update();
-  // WCE from 1 to 0: what the cache holds must not be forgotten (SBC-3 §6.5.6).
-  return cached && !unit.modes.writeCache ? unit.flush() : undefined;
+  const from = headerBytes + descriptorBytes;
+  return unit.selectModes(task.nexus, list, from, (u8(task.cdb, 1) & SP) !== 0);
 }
 
 /** A block descriptor may repeat what is, and change nothing. */

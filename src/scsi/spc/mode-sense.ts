@@ -40,7 +40,9 @@ export const modeSense10: CommandBody = {
 
 function renderPages(task: Task): Buffer {
   const control = u8(task.cdb, 2) >> 6;
-  if (control === PageControl.SAVED) throw ScsiError.check(Sense.SAVING_PARAMETERS_NOT_SUPPORTED);
+  if (control === PageControl.SAVED && !task.unit.modes.saves) {
+    throw ScsiError.check(Sense.SAVING_PARAMETERS_NOT_SUPPORTED);
+  }
   const code = u8(task.cdb, 2) & 0x3f;
   const subpage = u8(task.cdb, 3);
   const pages = task.unit.modes.render(code, subpage, control);

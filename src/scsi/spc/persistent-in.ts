@@ -36,12 +36,12 @@ export const readReservation: CommandBody = answer(({ unit: { reservations } }) 
   return withHeader(reservations, descriptor);
 });
 
-/** REPORT CAPABILITIES: no SPEC_I_PT, no ALL_TG_PT; APTPL where there is a store. */
+/** REPORT CAPABILITIES: SIP_C and ATP_C always; PTPL_C where there is a store. */
 export const reportCapabilities: CommandBody = answer(({ unit }) => {
   const data = Buffer.alloc(8);
   data.writeUInt16BE(data.length, 0);
-  const persistent = unit.options.reservations !== undefined;
-  data[2] = persistent ? 0x01 : 0x00;
+  const persistent = unit.keeper.possible;
+  data[2] = 0x0c | (persistent ? 0x01 : 0x00);
   // TMV, and whether APTPL is in force now.
   data[3] = 0x80 | (persistent && unit.reservations.keepThroughPowerLoss ? 0x01 : 0x00);
   data.writeUInt16BE(TYPE_MASK, 4);

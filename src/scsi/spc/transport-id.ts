@@ -31,3 +31,12 @@ export function parseTransportId(list: Uint8Array, at: number): string {
   if (end < 0 || !/^[^,\s]+,i,0x[0-9a-f]{12}$/.test(name)) throw ScsiError.invalidParameter(at + 4);
   return name;
 }
+
+/** The initiator ports of TransportIDs one after the other, up to the list's end (SPEC_I_PT). */
+export function parseTransportIds(list: Uint8Array, from: number): string[] {
+  const ports: string[] = [];
+  for (let at = from; at < list.length; at += 4 + u16(list, at + 2)) {
+    ports.push(parseTransportId(list, at));
+  }
+  return ports;
+}
