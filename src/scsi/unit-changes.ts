@@ -25,20 +25,32 @@ export async function changeReservations(
   return events;
 }
 
-/** MODE SELECT: the pages of a parameter list from `from` on; `save` keeps them (SP). */
+/**
+ * MODE SELECT: the pages of a parameter list from `from` on; `save` keeps them (SP). All or nothing:
+ * with WCE from 1 to 0 what the cache holds is flushed first (SBC-3 §6.5.6), and writes that end
+ * meanwhile already are as the new pages say. A failed unit takes none, since GOOD would say that
+ * its cache was flushed (durability contract 4).
+ */
 export async function selectModes(
   unit: LogicalUnit,
   nexus: Nexus,
   pages: { readonly list: Uint8Array; readonly from: number; readonly save: boolean },
 ): Promise<void> {
   const { modes } = unit;
+  if (unit.medium.failed) unit.checkReady();
+  const before = modes.draft(new Uint8Array(), 0);
   const draft = modes.draft(pages.list, pages.from);
-  if (pages.save) await unit.keeper.keep({ modePages: modes.toSave(draft) });
   const cached = modes.writeCache;
-  modes.adopt(draft, pages.save);
-  if (!draft.changed) return;
-  unit.attentions.establishForAll(Sense.MODE_PARAMETERS_CHANGED, nexus);
+  modes.adopt(draft, false);
   unit.update();
-  // WCE from 1 to 0: what the cache holds must not be forgotten (SBC-3 §6.5.6).
-  if (cached && !modes.writeCache) await unit.flush();
+  try {
+    if (cached && !modes.writeCache) await unit.flush();
+    if (pages.save) await unit.keeper.keep({ modePages: modes.toSave(draft) });
+  } catch (e) {
+    modes.adopt(before, false);
+    unit.update();
+    throw e;
+  }
+  if (pages.save) modes.adopt(draft, true);
+  if (draft.changed) unit.attentions.establishForAll(Sense.MODE_PARAMETERS_CHANGED, nexus);
 }

@@ -112,6 +112,20 @@ test('4_failed-flush: MEDIUM ERROR once, then HARDWARE ERROR for good', async ()
   }
 });
 
+test('4_mode-select: a flush that fails leaves WCE as it was, and no later one is GOOD', async () => {
+  const { one } = bench(
+    {},
+    (memory) => new ErrorDevice(memory, (o) => (o === 'flush' ? 'io' : null)),
+  );
+  const off = Buffer.concat([Buffer.alloc(4), hex('08 12'), Buffer.alloc(18)]);
+  const select = hex('15 10 00 00 18 00');
+  assert.equal((await one.run(select, { out: off })).sense, '3/0c/00');
+  assert.equal((await one.run(hex('1a 08 08 00 ff 00'))).data[6], 0x04);
+  for (let i = 0; i < 2; i++) {
+    assert.equal((await one.run(select, { out: off })).sense, '4/44/00');
+  }
+});
+
 test('errors: each kind has its sense, with the LBA', async () => {
   const cases: readonly [BlockOperation, BlockErrorKind, string, string][] = [
     ['read', 'io', '28 00 00 00 00 05 00 00 04 00', '3/11/00'],
