@@ -4,6 +4,8 @@ import { EnvironmentError, UserError, errnoOf, messageOf } from '#base/mod.ts';
 import type { BasePool } from './base-pool.ts';
 import type { BlockDevice } from './device.ts';
 import { VolatileDevice } from './filter/volatile.ts';
+import { openNbd } from './nbd/open-nbd.ts';
+import { openQcow2 } from './qcow2/mod.ts';
 import { openRaw } from './raw-open.ts';
 
 /**
@@ -34,6 +36,8 @@ export type Qcow2Source = {
   readonly kind: 'qcow2';
   readonly path: string;
   readonly backing?: DiskSource;
+  /** Logical block of the disk that is shown; default 512, or the base's where that is larger. */
+  readonly blockBytes?: number;
   readonly frozen?: FrozenFile;
 };
 
@@ -101,29 +105,34 @@ async function openOne(
   pool: BasePool,
 ): Promise<BlockDevice> {
   const readOnly = options.readOnly ?? false;
-  if (source.kind === 'nbd') throw notYet('nbd');
-  await refuseThawed(source);
-  if (source.kind === 'qcow2') {
-    const backing = await openBacking(source.backing, pool);
-    if (backing !== null) await closed(backing);
-    throw notYet('qcow2');
+  const shown = source.blockBytes === undefined ? {} : { blockBytes: source.blockBytes };
+  if (source.kind === 'nbd') {
+    return openNbd(source.url, { ...shown, readOnly, volatile: options.volatile ?? false });
   }
-  const { blockBytes } = source;
-  const device = await openRaw(source.path, {
-    readOnly,
-    ...(blockBytes === undefined ? {} : { blockBytes }),
-  });
+  await refuseThawed(source);
+  const device =
+    source.kind === 'raw'
+      ? await openRaw(source.path, { ...shown, readOnly })
+      : await openOverlay(source, { ...shown, readOnly }, pool);
   return stillFrozen(source, device);
 }
 
-/** The base of an overlay, shared with every other disk of this thread that stands on it. */
-async function openBacking(
-  source: DiskSource | undefined,
+async function openOverlay(
+  source: Qcow2Source,
+  options: { readonly readOnly: boolean; readonly blockBytes?: number },
   pool: BasePool,
-): Promise<BlockDevice | null> {
-  if (source === undefined) return null;
-  const key = await identityOf(source);
-  return pool.acquire(key, () => openOne(source, { readOnly: true }, pool));
+): Promise<BlockDevice> {
+  const { path } = source;
+  if (source.backing === undefined) return openQcow2(path, options);
+  const base = source.backing;
+  const open = (): Promise<BlockDevice> => openOne(base, { readOnly: true }, pool);
+  const backing = await pool.acquire(await poolKeyOf(base), open);
+  try {
+    return await openQcow2(path, { ...options, backing, ownsBacking: true });
+  } catch (e) {
+    await closed(backing);
+    throw e;
+  }
 }
 
 function closed(device: BlockDevice): Promise<void> {
@@ -131,12 +140,6 @@ function closed(device: BlockDevice): Promise<void> {
     device.close(() => {
       resolve();
     });
-  });
-}
-
-function notYet(kind: string): UserError {
-  return new UserError('unsupported', 'disk-kind', {
-    what: `disks of kind ${kind} cannot be opened`,
   });
 }
 
@@ -196,7 +199,7 @@ async function look(path: string): Promise<Stats> {
   }
 }
 
-/** Bounds the chain and refuses one that meets itself (hostile case 35). */
+/** Bounds the chain, and refuses one that meets itself or has a changed base (hostile case 35, 36). */
 async function refuseBadChain(source: DiskSource): Promise<void> {
   const seen = new Set<string>();
   let level: DiskSource | undefined = source;
@@ -212,6 +215,8 @@ async function refuseBadChain(source: DiskSource): Promise<void> {
       throw new UserError('invalid', 'chain-loop', { what: `the disk stands on itself (${key})` });
     }
     seen.add(key);
+    // Also where the base is open already for another disk.
+    if (level.kind !== 'nbd') await refuseThawed(level);
     level = level.kind === 'qcow2' ? level.backing : undefined;
   }
 }
@@ -221,4 +226,11 @@ async function identityOf(source: DiskSource): Promise<string> {
   if (source.kind === 'nbd') return source.url;
   const stats = await look(source.path);
   return stats.isBlockDevice() ? `device ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
+}
+
+/** Two disks share a base when this is the same: the file, how it is read, and what is below. */
+async function poolKeyOf(source: DiskSource): Promise<string> {
+  const below =
+    source.kind === 'qcow2' && source.backing !== undefined ? await poolKeyOf(source.backing) : '';
+  return [source.kind, await identityOf(source), source.blockBytes ?? '', below].join(' | ');
 }
