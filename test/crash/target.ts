@@ -1,0 +1,50 @@
+/**
+ * The target that crash tests kill: the same `TargetServer`, `LogicalUnit` and devices as
+ * `polyboot export`, and nothing else, so that it is up in a tenth of a second.
+ *
+ *   node test/crash/target.ts '{"disks":[{"path":"disk.raw","cache":"writeback"}]}'
+ *
+ * LUN n is the n-th disk. Prints `ready PORT`; SIGTERM ends it.
+ */
+import { AtomicLogFile, openRaw } from '#block/mod.ts';
+import { TargetServer } from '#iscsi/mod.ts';
+import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
+
+/** One disk of the target. */
+export type TargetDisk = {
+  readonly path: string;
+  readonly cache: 'writeback' | 'writethrough';
+  /** Offers WRITE ATOMIC with this file as its log. */
+  readonly log?: string;
+};
+
+export const TARGET_IQN = 'iqn.2026-11.org.polyboot:crash';
+
+async function serve(disks: readonly TargetDisk[]): Promise<void> {
+  const units = new LogicalUnitSet({ targetName: TARGET_IQN });
+  for (const [lun, { path, cache, log }] of disks.entries()) {
+    const device = await openRaw(path);
+    const identity = {
+      vendor: 'POLYBOOT',
+      product: 'CRASH',
+      revision: '1',
+      serial: `crash-${lun}`,
+      naa: `300000000000000${lun}`,
+    };
+    const atomicLog = log === undefined ? undefined : await AtomicLogFile.open(log, device);
+    const options = { device, identity, cache, ...(atomicLog === undefined ? {} : { atomicLog }) };
+    units.add(lun, new LogicalUnit(options));
+  }
+  const server = new TargetServer();
+  server.addExport({ iqn: TARGET_IQN, access: 'any', takeover: false }, units);
+  const [portal] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
+  process.stdout.write(`ready ${portal?.port}\n`);
+  process.once('SIGTERM', () => {
+    void server.close();
+  });
+}
+
+if (import.meta.main) {
+  const { disks } = JSON.parse(process.argv[2] ?? '{}') as { disks: readonly TargetDisk[] };
+  await serve(disks);
+}
