@@ -1,9 +1,12 @@
 /** @table The SCSI commands. */
 import { getConfiguration } from './mmc/configuration.ts';
 import { readDiscInformation } from './mmc/disc-information.ts';
+import { readDvdStructure } from './mmc/dvd-structure.ts';
 import { getEventStatus } from './mmc/event-status.ts';
 import { mechanismStatus } from './mmc/mechanism-status.ts';
+import { readCd } from './mmc/read-cd.ts';
 import { readToc } from './mmc/toc.ts';
+import { readTrackInformation } from './mmc/track-information.ts';
 import type { ReservationRule } from './reservation.ts';
 import { readCapacity10, readCapacity16 } from './sbc/capacity.ts';
 import { compareAndWrite } from './sbc/compare-and-write.ts';
@@ -50,12 +53,13 @@ import { preventAllow } from './spc/prevent-allow.ts';
 import { reportLuns } from './spc/report-luns.ts';
 import { requestSense } from './spc/request-sense.ts';
 import { release, reserve } from './spc/reserve.ts';
+import { sendDiagnostic } from './spc/send-diagnostic.ts';
 import { reportSupportedOpcodes } from './spc/supported-opcodes.ts';
 import { reportSupportedTmf } from './spc/supported-tmf.ts';
 import { reportTargetPortGroups } from './spc/target-port-groups.ts';
 import { testUnitReady } from './spc/test-unit-ready.ts';
 import { CommandTable } from './table.ts';
-import type { CommandBody, CommandRow, LbaRule, Scope } from './table.ts';
+import type { AllocationRule, CommandBody, CommandRow, LbaRule, Scope } from './table.ts';
 import type { LogicalUnit } from './unit.ts';
 
 type RowRules = {
@@ -63,6 +67,7 @@ type RowRules = {
   readonly direction?: 'in' | 'out';
   readonly reservation?: ReservationRule;
   readonly lba?: LbaRule;
+  readonly allocation?: AllocationRule;
   readonly needs?: 'medium';
   readonly scope?: Scope;
   /** Checked against write protection; by default what is refused where writing is reserved. */
@@ -79,6 +84,7 @@ function row(name: string, cdb: string, body: CommandBody, rules: RowRules = {})
     direction: rules.direction ?? 'none',
     reservation,
     lba: rules.lba ?? null,
+    allocation: rules.allocation ?? null,
     needs: rules.needs ?? 'nothing',
     writes: rules.writes ?? reservation === 'write',
     scope: rules.scope ?? 'all',
@@ -97,6 +103,8 @@ const lba = (
 
 const LBA_6 = lba(1, 3, 4, 1, '256');
 const LBA_10 = lba(2, 4, 7, 2);
+/** READ CD counts with three bytes. */
+const LBA_CD = lba(2, 4, 6, 3);
 const LBA_12 = lba(2, 4, 6, 4);
 const LBA_16 = lba(2, 8, 10, 4);
 /** A count of zero reaches to the last block; nothing is moved. */
@@ -115,7 +123,17 @@ const PR_OUT = 'ff 00 00 ff ff ff ff 00';
 const COPY_RESULTS = '00 00 00 00 00 00 00 ff ff ff ff 00 00';
 const SANITIZE = '00 00 00 00 00 ff ff 00';
 
-const asks = { direction: 'in' } as const;
+/** Data for the initiator, with an allocation length where CDBs of this length have it. */
+const asks = (at: number, bytes: number): RowRules => ({
+  direction: 'in',
+  allocation: { at, bytes },
+});
+const asks6 = asks(4, 1);
+const asks10 = asks(7, 2);
+const asks12 = asks(6, 4);
+const asks16 = asks(10, 4);
+/** Refused where reading is (SPC-4 table 66, SBC-3 table 13). */
+const peeks = { reservation: 'read' } as const;
 const always = { reservation: 'always' } as const;
 const own = { reservation: 'own' } as const;
 /** Refused where writing is, though the medium is not written. */
@@ -126,7 +144,7 @@ const verifies = { ...spans, direction: 'out' } as const;
 const writes = { direction: 'out', reservation: 'write', needs: 'medium', scope: 'disk' } as const;
 const flushes = { reservation: 'write', writes: false, needs: 'medium' } as const;
 const sanitizes = { reservation: 'write', scope: 'disk' } as const;
-const disc = { direction: 'in', scope: 'cdrom' } as const;
+const disc = { ...asks10, scope: 'cdrom' } as const;
 
 /**
  * THE TABLE: every command we have, and nothing that we have not. A command without a row is
@@ -134,18 +152,23 @@ const disc = { direction: 'in', scope: 'cdrom' } as const;
  */
 const COMMANDS: readonly CommandRow[] = [
   row('TEST UNIT READY', '00 00 00 00 00 00', testUnitReady, { needs: 'medium' }),
-  row('REQUEST SENSE', '03 01 00 00 ff 00', requestSense, { ...asks, ...always }),
-  row('INQUIRY', '12 01 ff ff ff 00', inquiry, { ...asks, ...always }),
+  row('REQUEST SENSE', '03 01 00 00 ff 00', requestSense, { ...asks6, ...always }),
+  row('INQUIRY', '12 01 ff ff ff 00', inquiry, { ...asks(3, 2), ...always }),
   row('MODE SELECT(6)', '15 10 00 00 ff 00', modeSelect6, { ...sets, scope: 'unsaved' }),
   row('MODE SELECT(6)', '15 11 00 00 ff 00', modeSelect6, { ...sets, scope: 'saved' }),
   row('RESERVE(6)', '16 00 00 00 00 00', reserve, own),
   row('RELEASE(6)', '17 00 00 00 00 00', release, always),
-  row('MODE SENSE(6)', '1a 08 ff ff ff 00', modeSense6, asks),
+  row('MODE SENSE(6)', '1a 08 ff ff ff 00', modeSense6, { ...asks6, ...peeks }),
+  row('SEND DIAGNOSTIC', '1d 14 00 00 00 00', sendDiagnostic, {
+    reservation: 'write',
+    writes: false,
+    needs: 'medium',
+  }),
   row('PREVENT ALLOW MEDIUM REMOVAL', '1e 00 00 00 01 00', preventAllow, {
     scope: 'removable',
     reservation: 'prevent',
   }),
-  row('LOG SENSE', '4d 00 ff ff 00 00 00 ff ff 00', logSense, asks),
+  row('LOG SENSE', '4d 00 ff ff 00 00 00 ff ff 00', logSense, asks10),
   row('MODE SELECT(10)', '55 10 00 00 00 00 00 ff ff 00', modeSelect10, {
     ...sets,
     scope: 'unsaved',
@@ -156,11 +179,14 @@ const COMMANDS: readonly CommandRow[] = [
   }),
   row('RESERVE(10)', '56 00 00 00 00 00 00 00 00 00', reserve, own),
   row('RELEASE(10)', '57 00 00 00 00 00 00 00 00 00', release, always),
-  row('MODE SENSE(10)', '5a 18 ff ff 00 00 00 ff ff 00', modeSense10, asks),
-  row('PR IN READ KEYS', `5e 00 ${PR_IN}`, readKeys, { ...asks, action: 0x00 }),
-  row('PR IN READ RESERVATION', `5e 01 ${PR_IN}`, readReservation, { ...asks, action: 0x01 }),
-  row('PR IN REPORT CAPABILITIES', `5e 02 ${PR_IN}`, reportCapabilities, { ...asks, action: 0x02 }),
-  row('PR IN READ FULL STATUS', `5e 03 ${PR_IN}`, readFullStatus, { ...asks, action: 0x03 }),
+  row('MODE SENSE(10)', '5a 18 ff ff 00 00 00 ff ff 00', modeSense10, { ...asks10, ...peeks }),
+  row('PR IN READ KEYS', `5e 00 ${PR_IN}`, readKeys, { ...asks10, action: 0x00 }),
+  row('PR IN READ RESERVATION', `5e 01 ${PR_IN}`, readReservation, { ...asks10, action: 0x01 }),
+  row('PR IN REPORT CAPABILITIES', `5e 02 ${PR_IN}`, reportCapabilities, {
+    ...asks10,
+    action: 0x02,
+  }),
+  row('PR IN READ FULL STATUS', `5e 03 ${PR_IN}`, readFullStatus, { ...asks10, action: 0x03 }),
   row('PR OUT REGISTER', `5f 00 ${PR_OUT}`, register, { ...own, action: 0x00 }),
   row('PR OUT RESERVE', `5f 01 ${PR_OUT}`, reservePersistent, { ...own, action: 0x01 }),
   row('PR OUT RELEASE', `5f 02 ${PR_OUT}`, releasePersistent, { ...own, action: 0x02 }),
@@ -181,38 +207,40 @@ const COMMANDS: readonly CommandRow[] = [
     scope: 'disk',
   }),
   row('RECEIVE COPY STATUS(LID1)', `84 00 ff ${COPY_RESULTS}`, copyStatus, {
-    ...asks,
+    ...asks16,
+    ...peeks,
     action: 0x00,
     scope: 'disk',
   }),
   row('RECEIVE COPY OPERATING PARAMETERS', `84 03 00 ${COPY_RESULTS}`, copyOperatingParameters, {
-    ...asks,
+    ...asks16,
+    ...peeks,
     action: 0x03,
     scope: 'disk',
   }),
-  row('REPORT LUNS', 'a0 00 ff 00 00 00 ff ff ff ff 00 00', reportLuns, { ...asks, ...always }),
+  row('REPORT LUNS', 'a0 00 ff 00 00 00 ff ff ff ff 00 00', reportLuns, { ...asks12, ...always }),
   row('REPORT TARGET PORT GROUPS', 'a3 ea 00 00 00 00 ff ff ff ff 00 00', reportTargetPortGroups, {
-    ...asks,
+    ...asks12,
     action: 0x0a,
   }),
   row(
     'REPORT SUPPORTED OPERATION CODES',
     'a3 0c 87 ff ff ff ff ff ff ff 00 00',
     reportSupportedOpcodes,
-    { ...asks, action: 0x0c },
+    { ...asks12, ...peeks, action: 0x0c },
   ),
   row(
     'REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS',
     'a3 0d 80 00 00 00 ff ff ff ff 00 00',
     reportSupportedTmf,
-    { ...asks, action: 0x0d },
+    { ...asks12, ...peeks, action: 0x0d },
   ),
 
   row('READ(6)', '08 1f ff ff ff 00', read, { ...reads, lba: LBA_6 }),
   row('WRITE(6)', '0a 1f ff ff ff 00', write, { ...writes, lba: LBA_6 }),
   row('START STOP UNIT', '1b 01 00 0f f7 00', startStop, { reservation: 'start' }),
   row('READ CAPACITY(10)', '25 00 00 00 00 00 00 00 00 00', readCapacity10, {
-    ...asks,
+    direction: 'in',
     needs: 'medium',
   }),
   row('READ(10)', '28 18 ff ff ff ff 1f ff ff 00', read, { ...reads, lba: LBA_10 }),
@@ -228,7 +256,8 @@ const COMMANDS: readonly CommandRow[] = [
     lba: SPAN_10,
   }),
   row('READ DEFECT DATA(10)', '37 00 1f 00 00 00 00 ff ff 00', readDefectData10, {
-    ...asks,
+    ...asks10,
+    ...peeks,
     scope: 'disk',
   }),
   row('WRITE SAME(10)', '41 08 ff ff ff ff 1f ff ff 00', writeSame, { ...writes, lba: SPAN_10 }),
@@ -270,13 +299,14 @@ const COMMANDS: readonly CommandRow[] = [
     scope: 'atomic',
   }),
   row('READ CAPACITY(16)', '9e 10 00 00 00 00 00 00 00 00 ff ff ff ff 00 00', readCapacity16, {
-    ...asks,
+    ...asks16,
     action: 0x10,
     needs: 'medium',
     scope: 'disk',
   }),
   row('GET LBA STATUS', '9e 12 ff ff ff ff ff ff ff ff ff ff ff ff 00 00', getLbaStatus, {
-    ...asks,
+    ...asks16,
+    ...peeks,
     action: 0x12,
     needs: 'medium',
     lba: LBA_ONLY,
@@ -290,7 +320,8 @@ const COMMANDS: readonly CommandRow[] = [
   }),
   row('VERIFY(12)', 'af 16 ff ff ff ff ff ff ff ff 1f 00', verify, { ...verifies, lba: LBA_12 }),
   row('READ DEFECT DATA(12)', 'b7 1f 00 00 00 00 ff ff ff ff 00 00', readDefectData12, {
-    ...asks,
+    ...asks12,
+    ...peeks,
     scope: 'disk',
   }),
 
@@ -301,7 +332,24 @@ const COMMANDS: readonly CommandRow[] = [
     ...disc,
     needs: 'medium',
   }),
-  row('MECHANISM STATUS', 'bd 00 00 00 00 00 00 00 ff ff 00 00', mechanismStatus, disc),
+  row('READ TRACK INFORMATION', '52 03 ff ff ff ff 00 ff ff 00', readTrackInformation, {
+    ...disc,
+    needs: 'medium',
+  }),
+  row('READ DVD STRUCTURE', 'ad 0f 00 00 00 00 ff ff ff ff 00 00', readDvdStructure, {
+    ...asks(8, 2),
+    needs: 'medium',
+    scope: 'cdrom',
+  }),
+  row('MECHANISM STATUS', 'bd 00 00 00 00 00 00 00 ff ff 00 00', mechanismStatus, {
+    ...asks(8, 2),
+    scope: 'cdrom',
+  }),
+  row('READ CD', 'be 1c ff ff ff ff ff ff ff fe 00 00', readCd, {
+    ...reads,
+    lba: LBA_CD,
+    scope: 'cdrom',
+  }),
 ];
 
 /** The rows that a unit has. */

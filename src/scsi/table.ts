@@ -30,6 +30,9 @@ export type LbaRule = {
   readonly moves: boolean;
 };
 
+/** Where a CDB has its allocation length: how much of the answer the initiator takes. */
+export type AllocationRule = { readonly at: number; readonly bytes: number };
+
 /** How a command is worked: what `begin` sets in motion, and what is left after the data. */
 export type CommandBody = {
   /** Validates and starts: sets the phase through the task. Throws `ScsiError`. */
@@ -51,6 +54,8 @@ export type CommandRow = {
   readonly direction: 'none' | 'in' | 'out';
   readonly reservation: ReservationRule;
   readonly lba: LbaRule | null;
+  /** Null: the answer has a fixed length, or is blocks. */
+  readonly allocation: AllocationRule | null;
   readonly needs: 'nothing' | 'medium';
   readonly writes: boolean;
   readonly scope: Scope;

@@ -97,10 +97,17 @@ export class Task {
     this.command.status = status;
   }
 
+  /** How much of an answer the initiator takes, by the row's rule. */
+  get allocationBytes(): number {
+    const rule = this.row.allocation;
+    return rule === null ? Infinity : field(this.cdb, rule.at, rule.bytes);
+  }
+
   /** Ends with data for the initiator, cut to its allocation length (SPC-4 §4.3.5.6). */
-  reply(data: Uint8Array, allocationBytes: number): void {
+  reply(data: Uint8Array): void {
     this.good();
-    this.command.dataIn = data.length > allocationBytes ? data.subarray(0, allocationBytes) : data;
+    const most = this.allocationBytes;
+    this.command.dataIn = data.length > most ? data.subarray(0, most) : data;
     this.command.transferBytes = this.command.dataIn.length;
   }
 

@@ -26,10 +26,10 @@ export async function changeReservations(
 }
 
 /**
- * MODE SELECT: the pages of a parameter list from `from` on; `save` keeps them (SP). All or nothing:
- * with WCE from 1 to 0 what the cache holds is flushed first (SBC-3 §6.5.6), and writes that end
- * meanwhile already are as the new pages say. A failed unit takes none, since GOOD would say that
- * its cache was flushed (durability contract 4).
+ * MODE SELECT: the pages of a parameter list from `from` on; `save` keeps them (SP). All or
+ * nothing: with WCE from 1 to 0 what the cache holds is flushed first (SBC-3 §6.5.6), and writes
+ * that end meanwhile already are as the new pages say. A failed unit takes none, since GOOD would
+ * say that its cache was flushed (durability contract 4).
  */
 export async function selectModes(
   unit: LogicalUnit,

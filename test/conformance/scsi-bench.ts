@@ -28,9 +28,10 @@ export const DISK_BYTES = 4 * 1024 * 1024;
 export function bench(
   options: Partial<UnitOptions> = {},
   wrap: (memory: MemoryDevice) => BlockDevice = (memory) => memory,
+  sizeBytes = DISK_BYTES,
 ): Bench {
   const blockBytes = options.kind === 'cdrom' ? 2048 : 512;
-  const memory = new MemoryDevice({ sizeBytes: DISK_BYTES, blockBytes });
+  const memory = new MemoryDevice({ sizeBytes, blockBytes });
   const readOnly = options.kind === 'cdrom' ? new ReadOnlyDevice(memory) : memory;
   const device = readOnly === memory ? wrap(memory) : readOnly;
   const unit = new LogicalUnit({ identity: IDENTITY, device, ...options });

@@ -117,7 +117,7 @@ test('swap_held: commands wait, none is lost, and the old device keeps what was 
   assert.equal((await two.run(hex('12 00 00 00 24 00'))).status, 0);
   assert.equal((await two.run(hex('a0 00 00 00 00 00 00 00 00 10 00 00'))).status, 0);
   await settle();
-  assert.deepEqual(ended, []);
+  assert.equal(ended.length, 0);
   const fresh = snapshot(memory);
   s.finish(fresh);
   assert.equal(await s.swapped, null);

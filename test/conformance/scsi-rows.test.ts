@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CryptDevice, EphemeralKey, ReadOnlyDevice } from '#block/mod.ts';
+import { CounterDevice, CryptDevice, EphemeralKey, ReadOnlyDevice } from '#block/mod.ts';
 import type { AtomicLog, BlockDevice } from '#block/mod.ts';
 import type { CommandRow } from '#scsi/mod.ts';
 import { bench } from './scsi-bench.ts';
@@ -16,6 +16,8 @@ type Example = {
   readonly status?: number;
   /** What has to be there before. */
   readonly before?: (b: Bench) => Promise<unknown>;
+  /** Of the disk; a small one when left out. */
+  readonly sizeBytes?: number;
 };
 
 const KEY = '00000000000000aa';
@@ -66,6 +68,7 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
   'RESERVE(6)': { cdb: '16 00 00 00 00 00' },
   'RELEASE(6)': { cdb: '17 00 00 00 00 00' },
   'MODE SENSE(6)': { cdb: '1a 00 3f 00 ff 00' },
+  'SEND DIAGNOSTIC': { cdb: '1d 04 00 00 00 00' },
   'PREVENT ALLOW MEDIUM REMOVAL': { cdb: '1e 00 00 00 01 00' },
   'LOG SENSE': { cdb: '4d 00 40 00 00 00 00 00 ff 00' },
   'MODE SELECT(10)': { cdb: '55 10 00 00 00 00 00 00 1c 00', out: modeList10 },
@@ -181,6 +184,9 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
   'GET CONFIGURATION': { cdb: '46 00 00 00 00 00 00 00 ff 00' },
   'GET EVENT STATUS NOTIFICATION': { cdb: '4a 01 00 00 10 00 00 00 ff 00' },
   'READ DISC INFORMATION': { cdb: '51 00 00 00 00 00 00 00 ff 00' },
+  'READ TRACK INFORMATION': { cdb: '52 01 00 00 00 01 00 00 ff 00' },
+  'READ DVD STRUCTURE': { cdb: 'ad 00 00 00 00 00 00 00 0f ff 00 00', sizeBytes: 2 ** 30 },
+  'READ CD': { cdb: 'be 00 00 00 00 00 00 00 01 10 00 00' },
   'MECHANISM STATUS': { cdb: 'bd 00 00 00 00 00 00 00 00 ff 00 00' },
 };
 
@@ -203,11 +209,42 @@ function readOnly(row: CommandRow, memory: BlockDevice): BlockDevice {
     : new ReadOnlyDevice(memory);
 }
 
-/** A unit that has the row. */
-function fresh(row: CommandRow): Bench {
-  if (row.scope === 'cdrom') return bench({ kind: 'cdrom' });
-  if (row.scope === 'encrypted') return bench(aborts, encrypted);
-  return bench({ removable: row.scope === 'removable', ...aborts });
+/** A unit that has the row; `wrap` is put over its memory. */
+function fresh(row: CommandRow, wrap = (memory: BlockDevice): BlockDevice => memory): Bench {
+  const size = EXAMPLES[row.name]?.sizeBytes;
+  if (row.scope === 'cdrom') return bench({ kind: 'cdrom' }, undefined, size);
+  if (row.scope === 'encrypted') return bench(aborts, (memory) => encrypted(wrap(memory)));
+  return bench({ removable: row.scope === 'removable', ...aborts }, wrap);
+}
+
+/** A unit on which the row's example ends well. */
+async function prepared(row: CommandRow): Promise<Bench> {
+  const b = fresh(row);
+  await EXAMPLES[row.name]?.before?.(b);
+  return b;
+}
+
+/** Commands that refuse an allocation length in which nothing useful has room. */
+const LEAST_ALLOCATION: Readonly<Record<string, number>> = {
+  'REPORT LUNS': 16,
+  'GET LBA STATUS': 24,
+};
+
+/** They change what is stored without writing it. */
+const UNSEEN: ReadonlySet<string> = new Set([
+  'SANITIZE CRYPTOGRAPHIC ERASE',
+  'SANITIZE EXIT FAILURE MODE',
+]);
+
+function changes(c: CounterDevice): number {
+  return c.residentWrites + c.waitingWrites + c.discards + c.zeroes;
+}
+
+async function reserveBy(other: Initiator, type: number): Promise<void> {
+  await other.run(hex('5f 06 00 00 00 00 00 00 18 00'), { out: list('00'.repeat(8), KEY) });
+  const cdb = hex('5f 01 00 00 00 00 00 00 18 00');
+  cdb[2] = type;
+  assert.equal((await other.run(cdb, { out: list(KEY, '00'.repeat(8)) })).status, 0);
 }
 
 function rows(): CommandRow[] {
@@ -300,10 +337,7 @@ for (const row of rows()) {
     for (const type of [0x01, 0x03]) {
       const b = fresh(row);
       const other = new Initiator(b.set, 'iqn.2026-11.org.polyboot:two');
-      await other.run(hex('5f 06 00 00 00 00 00 00 18 00'), { out: list('00'.repeat(8), KEY) });
-      const cdb = hex('5f 01 00 00 00 00 00 00 18 00');
-      cdb[2] = type;
-      await other.run(cdb, { out: list(KEY, '00'.repeat(8)) });
+      await reserveBy(other, type);
       const example = exampleOf(row);
       const ended = await call(b.one, example);
       verdicts.push(ended.status === 0x18);
@@ -314,6 +348,73 @@ for (const row of rows()) {
     // RELEASE is refused while there are registrations (CRH = 0).
     const legacy = row.name.startsWith('RELEASE') ? [true, true] : undefined;
     assert.deepEqual(verdicts, legacy ?? { ...expected, ...strict }[row.reservation]);
+  });
+
+  const { allocation } = row;
+  if (allocation !== null) {
+    test(`${name}_alloclen: every allocation length from 0 on cuts the same data`, async () => {
+      const example = exampleOf(row);
+      const asking = async (b: Bench, length: number): Promise<Ended> => {
+        const cdb = hex(example.cdb);
+        cdb.writeUIntBE(length, allocation.at, Math.min(allocation.bytes, 6));
+        return call(b.one, example, cdb);
+      };
+      const most = Math.min(2 ** (8 * allocation.bytes) - 1, 0xffff);
+      let b = await prepared(row);
+      const full = (await asking(b, most)).data;
+      assert.ok(full.length > 0);
+      for (let length = 0; length <= Math.min(full.length + 2, 300); length++) {
+        if (example.before !== undefined) b = await prepared(row);
+        const ended = await asking(b, length);
+        if (length < (LEAST_ALLOCATION[row.name] ?? 0)) {
+          assert.equal(ended.sense, '5/24/00', `${length}`);
+        } else {
+          assert.deepEqual([ended.status, ended.sense], [0, '']);
+          assert.ok(ended.data.equals(full.subarray(0, length)), `${length}`);
+        }
+      }
+    });
+  }
+
+  if (row.lba !== null && row.lba.countBytes > 0) {
+    const rule = row.lba;
+    test(`${name}_lba-overflow: the last block is there, one more is not`, async () => {
+      const b = await prepared(row);
+      const example = exampleOf(row);
+      for (const count of ['02', 'ff'.repeat(rule.countBytes)]) {
+        const cdb = hex(example.cdb);
+        const last = (b.unit.blocks - 1).toString(16).padStart(2 * rule.lbaBytes, '0');
+        cdb.set(hex(last), rule.lbaAt);
+        cdb.set(hex(count.padStart(2 * rule.countBytes, '0')), rule.countAt);
+        assert.equal((await call(b.one, example, cdb)).sense, '5/21/00', count);
+      }
+    });
+  }
+
+  if (row.reservation === 'write') {
+    test(`${name}_conflict: of every reservation type, and of RESERVE(6)`, async () => {
+      for (const type of [0, 1, 3, 5, 6, 7, 8]) {
+        const b = fresh(row);
+        const other = new Initiator(b.set, 'iqn.2026-11.org.polyboot:two');
+        if (type === 0) await other.run(hex('16 00 00 00 00 00'));
+        else await reserveBy(other, type);
+        assert.equal((await call(b.one, exampleOf(row))).status, 0x18, `type ${type}`);
+        assert.equal(b.memory.extentAt(0, b.memory.sizeBytes).state, 'hole');
+      }
+    });
+  }
+
+  test(`${name}_oracle: what writes to the device is declared to write`, async () => {
+    let counter: CounterDevice | undefined;
+    const b = fresh(row, (memory) => (counter = new CounterDevice(memory)));
+    await exampleOf(row).before?.(b);
+    const before = counter === undefined ? 0 : changes(counter);
+    await call(b.one, exampleOf(row));
+    const after = counter === undefined ? 0 : changes(counter);
+    // EXTENDED COPY asks for the rights of each unit that it touches itself.
+    const declared = row.writes || row.name.startsWith('EXTENDED COPY');
+    if (after > before) assert.deepEqual([declared, row.reservation], [true, 'write']);
+    else assert.ok(!row.writes || UNSEEN.has(row.name), 'it is declared to write, and does not');
   });
 
   if (row.writes) {

@@ -29,12 +29,17 @@ export const getConfiguration: CommandBody = {
     header.writeUInt16BE(unit.medium.loaded ? profileOf(unit) : 0, 6);
     const data = Buffer.concat([header, ...chosen.map(encode)]);
     data.writeUInt32BE(data.length - 4, 0);
-    task.reply(data, u16(cdb, 7));
+    task.reply(data);
   },
 };
 
+/** Whether what is in the drive is too large for a CD. */
+export function isDvd(unit: LogicalUnit): boolean {
+  return unit.blocks > CD_BLOCKS_MAX;
+}
+
 function profileOf(unit: LogicalUnit): number {
-  return unit.blocks > CD_BLOCKS_MAX ? DVD_ROM : CD_ROM;
+  return isDvd(unit) ? DVD_ROM : CD_ROM;
 }
 
 function encode(feature: Feature): Buffer {

@@ -1,4 +1,3 @@
-import { u16 } from '../bytes.ts';
 import type { CommandBody } from '../table.ts';
 
 /** READ DISC INFORMATION (MMC-6 §6.22): finalized, one session, one track. */
@@ -12,6 +11,6 @@ export const readDiscInformation: CommandBody = {
     // Type CD-ROM; no last session to append to.
     data[8] = 0x00;
     data.fill(0xff, 16, 24);
-    task.reply(data, u16(task.cdb, 7));
+    task.reply(data);
   },
 };

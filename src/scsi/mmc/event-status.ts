@@ -1,4 +1,4 @@
-import { u16, u8 } from '../bytes.ts';
+import { u8 } from '../bytes.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 
@@ -20,6 +20,6 @@ export const getEventStatus: CommandBody = {
     const status = unit.medium.loaded ? MEDIA_PRESENT : TRAY_OPEN;
     // "No change": what changed is told by unit attention.
     const event = Buffer.from([0, status, 0, 0]);
-    task.reply(wanted ? Buffer.concat([header, event]) : header, u16(cdb, 7));
+    task.reply(wanted ? Buffer.concat([header, event]) : header);
   },
 };

@@ -1,4 +1,3 @@
-import { u16 } from '../bytes.ts';
 import type { CommandBody } from '../table.ts';
 
 const DOOR_OPEN = 0x10;
@@ -8,6 +7,6 @@ export const mechanismStatus: CommandBody = {
   begin(task) {
     const data = Buffer.alloc(8);
     data[1] = task.unit.medium.loaded ? 0 : DOOR_OPEN;
-    task.reply(data, u16(task.cdb, 8));
+    task.reply(data);
   },
 };

@@ -1,4 +1,4 @@
-import { putU64, u32 } from '../bytes.ts';
+import { putU64 } from '../bytes.ts';
 import type { CommandBody } from '../table.ts';
 
 /** READ CAPACITY(10) (SBC-3 §5.15): a disk too large for it says FFFFFFFFh, "ask with (16)". */
@@ -7,7 +7,7 @@ export const readCapacity10: CommandBody = {
     const data = Buffer.alloc(8);
     data.writeUInt32BE(Math.min(task.unit.blocks - 1, 0xffffffff), 0);
     data.writeUInt32BE(task.unit.blockBytes, 4);
-    task.reply(data, data.length);
+    task.reply(data);
   },
 };
 
@@ -21,6 +21,6 @@ export const readCapacity16: CommandBody = {
     data[13] = Math.log2(unit.physicalBlockBytes / unit.blockBytes);
     // LBPME and LBPRZ: thin, and what is unmapped reads as zeros.
     if (unit.thin) data[14] = 0xc0;
-    task.reply(data, u32(task.cdb, 10));
+    task.reply(data);
   },
 };

@@ -1,4 +1,4 @@
-import { u16, u32, u8 } from '../bytes.ts';
+import { u8 } from '../bytes.ts';
 import type { CommandBody } from '../table.ts';
 
 const LISTS = 0x18;
@@ -8,7 +8,7 @@ const FORMAT = 0x07;
 export const readDefectData10: CommandBody = {
   begin(task) {
     const asked = u8(task.cdb, 2);
-    task.reply(Buffer.from([0, asked & (LISTS | FORMAT), 0, 0]), u16(task.cdb, 7));
+    task.reply(Buffer.from([0, asked & (LISTS | FORMAT), 0, 0]));
   },
 };
 
@@ -16,6 +16,6 @@ export const readDefectData10: CommandBody = {
 export const readDefectData12: CommandBody = {
   begin(task) {
     const asked = u8(task.cdb, 1);
-    task.reply(Buffer.from([0, asked & (LISTS | FORMAT), 0, 0, 0, 0, 0, 0]), u32(task.cdb, 6));
+    task.reply(Buffer.from([0, asked & (LISTS | FORMAT), 0, 0, 0, 0, 0, 0]));
   },
 };

@@ -1,4 +1,4 @@
-import { putU64, u32 } from '../bytes.ts';
+import { putU64 } from '../bytes.ts';
 import { LBA_STATUS_DESCRIPTORS_MAX } from '../limits.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
@@ -21,7 +21,7 @@ const DEALLOCATED = 1;
  */
 export const getLbaStatus: CommandBody = {
   begin(task) {
-    const allocation = u32(task.cdb, 10);
+    const allocation = task.allocationBytes;
     if (allocation < HEADER_BYTES + DESCRIPTOR_BYTES) throw ScsiError.invalidField(10);
     const room = Math.floor((allocation - HEADER_BYTES) / DESCRIPTOR_BYTES);
     const runs = runsFrom(task, Math.min(room, LBA_STATUS_DESCRIPTORS_MAX));
@@ -33,7 +33,7 @@ export const getLbaStatus: CommandBody = {
       data.writeUInt32BE(run.blocks, at + 8);
       data[at + 12] = run.hole ? DEALLOCATED : MAPPED;
     });
-    task.reply(data, allocation);
+    task.reply(data);
   },
 };
 

@@ -1,4 +1,4 @@
-import { u32, u8 } from '../bytes.ts';
+import { u8 } from '../bytes.ts';
 import type { Nexus } from '../command.ts';
 import { TRANSFER_BLOCKS_MAX } from '../table.ts';
 import { ScsiError } from '../sense.ts';
@@ -52,7 +52,7 @@ export const copyStatus: CommandBody = {
     data.writeUInt32BE(8, 0);
     data[4] = result.failed ? DONE_WITH_ERRORS : DONE;
     data.writeUInt16BE(result.segments, 5);
-    task.reply(data, u32(task.cdb, 10));
+    task.reply(data);
   },
 };
 
@@ -78,6 +78,6 @@ export const copyOperatingParameters: CommandBody = {
     data[37] = GRANULARITY;
     data[43] = types.length;
     data.set(types, 44);
-    task.reply(data, u32(task.cdb, 10));
+    task.reply(data);
   },
 };

@@ -1,4 +1,4 @@
-import { putText, u16, u8 } from '../bytes.ts';
+import { putText, u8 } from '../bytes.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 import type { LogicalUnit } from '../unit.ts';
@@ -29,7 +29,7 @@ export const inquiry: CommandBody = {
     if (!evpd && page !== 0) throw ScsiError.invalidField(2);
     const data = evpd ? vitalProductData(task, page) : standard(task.unit);
     if (data === null) throw ScsiError.invalidField(2);
-    task.reply(data, u16(task.cdb, 3));
+    task.reply(data);
   },
 };
 

@@ -1,4 +1,4 @@
-import { u16, u8 } from '../bytes.ts';
+import { u8 } from '../bytes.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 
@@ -13,7 +13,7 @@ export const logSense: CommandBody = {
     const code = u8(task.cdb, 2) & 0x3f;
     if (control !== CUMULATIVE) throw ScsiError.invalidField(2, 7);
     if (u8(task.cdb, 3) !== 0) throw ScsiError.invalidField(3);
-    task.reply(page(code), u16(task.cdb, 7));
+    task.reply(page(code));
   },
 };
 

@@ -1,4 +1,4 @@
-import { putU64, u16, u8 } from '../bytes.ts';
+import { putU64, u8 } from '../bytes.ts';
 import { PageControl } from '../mode-pages.ts';
 import { ScsiError, Sense } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
@@ -19,7 +19,7 @@ export const modeSense6: CommandBody = {
     header[0] = 3 + blocks.length + pages.length;
     header[2] = deviceSpecific(task);
     header[3] = blocks.length;
-    task.reply(Buffer.concat([header, blocks, pages]), u8(task.cdb, 4));
+    task.reply(Buffer.concat([header, blocks, pages]));
   },
 };
 
@@ -34,7 +34,7 @@ export const modeSense10: CommandBody = {
     header[3] = deviceSpecific(task);
     header[4] = long && blocks.length > 0 ? LONG_LBA : 0;
     header.writeUInt16BE(blocks.length, 6);
-    task.reply(Buffer.concat([header, blocks, pages]), u16(task.cdb, 7));
+    task.reply(Buffer.concat([header, blocks, pages]));
   },
 };
 

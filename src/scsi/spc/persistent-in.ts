@@ -1,4 +1,3 @@
-import { u16 } from '../bytes.ts';
 import { TYPE_MASK } from '../reservation-type.ts';
 import type { Reservations } from '../reservation.ts';
 import type { CommandBody } from '../table.ts';
@@ -9,7 +8,7 @@ import { transportId } from './transport-id.ts';
 function answer(render: (task: Task) => Buffer): CommandBody {
   return {
     begin(task) {
-      task.reply(render(task), u16(task.cdb, 7));
+      task.reply(render(task));
     },
   };
 }

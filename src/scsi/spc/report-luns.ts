@@ -31,6 +31,6 @@ export function reportLunsData(cdb: Uint8Array, luns: readonly number[]): Buffer
 /** REPORT LUNS (SPC-4 §6.33). */
 export const reportLuns: CommandBody = {
   begin(task) {
-    task.reply(reportLunsData(task.cdb, task.host.luns), u32(task.cdb, 6));
+    task.reply(reportLunsData(task.cdb, task.host.luns));
   },
 };

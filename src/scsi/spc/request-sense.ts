@@ -16,6 +16,6 @@ export const requestSense: CommandBody = {
     const obstacle = unit.medium.obstacle;
     const code = attention ?? obstacle?.sense ?? Sense.NONE;
     const details = attention === undefined ? (obstacle?.details ?? {}) : {};
-    task.reply(encodeSense(code, details, descriptor), u8(cdb, 4));
+    task.reply(encodeSense(code, details, descriptor));
   },
 };

@@ -1,4 +1,4 @@
-import { u16, u32, u8 } from '../bytes.ts';
+import { u16, u8 } from '../bytes.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody, CommandRow } from '../table.ts';
 import type { Task } from '../task.ts';
@@ -21,7 +21,7 @@ export const reportSupportedOpcodes: CommandBody = {
     const timeouts = (u8(task.cdb, 2) & RCTD) !== 0;
     const option = u8(task.cdb, 2) & 0x07;
     const data = option === Option.ALL ? allCommands(task, timeouts) : one(task, option, timeouts);
-    task.reply(data, u32(task.cdb, 6));
+    task.reply(data);
   },
 };
 

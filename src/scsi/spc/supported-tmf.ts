@@ -1,4 +1,4 @@
-import { u32, u8 } from '../bytes.ts';
+import { u8 } from '../bytes.ts';
 import type { CommandBody } from '../table.ts';
 
 const REPD = 0x80;
@@ -12,6 +12,6 @@ export const reportSupportedTmf: CommandBody = {
     const data = Buffer.alloc(extended ? 16 : 4);
     data[0] = FUNCTIONS;
     if (extended) data[3] = 0x0c;
-    task.reply(data, u32(task.cdb, 6));
+    task.reply(data);
   },
 };

@@ -1,4 +1,4 @@
-import { u32, u8 } from '../bytes.ts';
+import { u8 } from '../bytes.ts';
 import type { CommandBody } from '../table.ts';
 import { PORT_GROUP } from './designators.ts';
 
@@ -23,6 +23,6 @@ export const reportTargetPortGroups: CommandBody = {
     const header = Buffer.alloc(extended ? 8 : 4);
     header.writeUInt32BE(header.length - 4 + group.length, 0);
     if (extended) header[4] = 0x10;
-    task.reply(Buffer.concat([header, group]), u32(task.cdb, 6));
+    task.reply(Buffer.concat([header, group]));
   },
 };

@@ -75,6 +75,8 @@ function blockLimits({ unit }: Task): Buffer {
   body.writeUInt16BE(physicalBlocks, 2);
   body.writeUInt32BE(TRANSFER_BLOCKS_MAX, 4);
   body.writeUInt32BE((1024 * 1024) / unit.blockBytes, 8);
+  // MAXIMUM PREFETCH LENGTH: what CONDITION MET can be said of.
+  body.writeUInt32BE(TRANSFER_BLOCKS_MAX, 12);
   if (unit.thin) {
     body.writeUInt32BE(UNMAP_BLOCKS_MAX, 16);
     body.writeUInt32BE(UNMAP_DESCRIPTORS_MAX, 20);
@@ -95,6 +97,8 @@ function blockDeviceCharacteristics({ unit }: Task): Buffer {
   // WABEREQ and WACEREQ 01b: after SANITIZE BLOCK ERASE reads succeed (and find zeros), after
   // CRYPTOGRAPHIC ERASE too (and find noise).
   body[3] = (unit.thin ? 0x40 : 0) | (unit.encrypted ? 0x10 : 0);
+  // VBULS: VERIFY compares with unmapped blocks, too.
+  body[4] = unit.thin ? 0x01 : 0;
   return body;
 }
 
