@@ -16,7 +16,12 @@ export class DebianShell {
   static async login(machine: VirtualMachine): Promise<DebianShell> {
     await machine.serial.waitFor(/ login: $/, GUEST_LIMIT_MS);
     machine.serial.write('root\r');
-    await machine.serial.waitFor(/[#$] $/, 60_000);
+    return await DebianShell.atPrompt(machine, 60_000);
+  }
+
+  /** Waits for the prompt of a root shell that needs no login. */
+  static async atPrompt(machine: VirtualMachine, limitMs: number): Promise<DebianShell> {
+    await machine.serial.waitFor(/[#$] $/, limitMs);
     const shell = new DebianShell(machine);
     // Kernel messages in the middle of an answer are no answer; long lines are not folded.
     await shell.run('dmesg -n 1; stty -echo cols 2000');

@@ -45,10 +45,15 @@ export async function uefiDisk(folder: string): Promise<string> {
  */
 export async function debianDisk(folder: string, name = 'debian'): Promise<string> {
   const copy = join(folder, `${name}.img`);
-  const image = process.env['POLYBOOT_TEST_DEBIAN'] ?? (await builtDebian());
+  const image = await debianImage();
   // The clone shares its blocks where the file system can, and stays sparse where it cannot.
   await run('cp', ['--reflink=auto', '--sparse=always', image, copy]);
   return copy;
+}
+
+/** The Debian image of the test run itself, for guests that keep what they write elsewhere. */
+export async function debianImage(): Promise<string> {
+  return process.env['POLYBOOT_TEST_DEBIAN'] ?? (await builtDebian());
 }
 
 async function builtDebian(): Promise<string> {

@@ -31,27 +31,22 @@ export class Lab {
     const lab = new Lab(`pb-${process.pid}-${randomBytes(2).toString('hex')}`, address);
     await run('ip', ['netns', 'add', lab.namespace]);
     await lab.#ip('link', 'set', 'lo', 'up');
-    await lab.#ip(
-      'link',
-      'add',
-      lab.bridge,
-      'type',
-      'bridge',
-      'stp_state',
-      '0',
-      'forward_delay',
-      '0',
-    );
-    await lab.#ip('addr', 'add', address, 'dev', lab.bridge);
-    await lab.#ip('link', 'set', lab.bridge, 'up');
+    await lab.addBridge(lab.bridge, address);
     return lab;
   }
 
-  /** Adds a tap to the bridge, for one virtual machine; returns its name. */
-  async addTap(): Promise<string> {
+  /** Adds one more network, a bridge with an address of its own. */
+  async addBridge(name: string, address: string): Promise<void> {
+    await this.#ip('link', 'add', name, 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
+    await this.#ip('addr', 'add', address, 'dev', name);
+    await this.#ip('link', 'set', name, 'up');
+  }
+
+  /** Adds a tap to a bridge, for one virtual machine; returns its name. */
+  async addTap(bridge = this.bridge): Promise<string> {
     const name = `tap${this.#ports++}`;
     await this.#ip('tuntap', 'add', name, 'mode', 'tap');
-    await this.#ip('link', 'set', name, 'master', this.bridge, 'up');
+    await this.#ip('link', 'set', name, 'master', bridge, 'up');
     return name;
   }
 
