@@ -8,6 +8,8 @@ export type Paths = {
   readonly events: string;
   readonly leases: string;
   readonly images: string;
+  /** What disks keep beyond a restart: reservations, saved mode pages, logs of atomic writes. */
+  readonly units: string;
   /** Kernels, initrds and whatever else a boot plan names. */
   readonly files: string;
   /** Downloaded and prepared parts of image builds; may be deleted at any time. */
@@ -30,6 +32,7 @@ export function pathsOf(config: Config, env: Environment, isRoot: boolean): Path
     events: join(state, 'events.db'),
     leases: join(state, 'leases.journal'),
     images: config.images ?? join(state, 'images'),
+    units: join(state, 'units'),
     files: config.files ?? join(state, 'files'),
     cache: cacheFolder(env),
     socket: config.admin.socket ?? defaultSocket(env, isRoot),

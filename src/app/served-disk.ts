@@ -1,7 +1,7 @@
 import { InternalError } from '#base/mod.ts';
 import { openDisk, type BasePool, type BlockDevice, type DiskSource } from '#block/mod.ts';
 import type { ExportConfig, TargetServer } from '#iscsi/mod.ts';
-import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
+import { LogicalUnit, LogicalUnitSet, openUnitState, type OpenUnitState } from '#scsi/mod.ts';
 import { unitIdentity } from './identity.ts';
 
 /** One disk as it is to be served: what it is made of, and how initiators see it. */
@@ -16,6 +16,11 @@ export type DiskSpec = {
   readonly cache?: 'writeback' | 'writethrough';
   /** What its serial number is made from; see `unitIdentity`. */
   readonly serial: string;
+  /**
+   * Folder for what the unit keeps beyond the end of the process (reservations, saved mode pages, the
+   * log of atomic writes). Without it, and for disks that nobody writes, such things are refused.
+   */
+  readonly stateFolder?: string;
 };
 
 /** A disk that is being served. */
@@ -35,35 +40,58 @@ export async function serveDisk(
   pool: BasePool,
   disk: DiskSpec,
 ): Promise<ServedDisk> {
-  const { config, cdrom } = disk;
-  const { removable, cache, volatile = false } = disk;
+  const { cdrom, volatile = false } = disk;
   const device = await openDisk(disk.source, { readOnly: disk.readOnly || cdrom, volatile }, pool);
   try {
-    const units = new LogicalUnitSet({ targetName: config.iqn });
-    const unit = new LogicalUnit({
-      device,
-      identity: unitIdentity(disk.serial),
-      kind: cdrom ? 'cdrom' : 'disk',
-      abortTasks: (nexus) => {
-        server.abortTasksOf(nexus, 0);
-      },
-      ...(removable === undefined ? {} : { removable }),
-      ...(cache === undefined ? {} : { cache }),
-    });
-    units.add(0, unit);
-    server.addExport(config, units);
-    return {
-      device,
-      unit,
-      close: async () => {
-        await server.removeExport(config.iqn);
-        await closeDevice(device);
-      },
-    };
+    const kept = await openState(disk, device);
+    try {
+      return serve(server, disk, device, kept);
+    } catch (e) {
+      await kept?.close();
+      throw e;
+    }
   } catch (e) {
     await closeDevice(device);
     throw e;
   }
+}
+
+async function openState(disk: DiskSpec, device: BlockDevice): Promise<OpenUnitState | undefined> {
+  // Many may read one disk at once; what each of them keeps would have no one owner.
+  if (disk.stateFolder === undefined || device.readOnly) return undefined;
+  return await openUnitState(disk.stateFolder, unitIdentity(disk.serial).serial, device);
+}
+
+function serve(
+  server: TargetServer,
+  disk: DiskSpec,
+  device: BlockDevice,
+  kept: OpenUnitState | undefined,
+): ServedDisk {
+  const { config, removable, cache } = disk;
+  const units = new LogicalUnitSet({ targetName: config.iqn });
+  const unit = new LogicalUnit({
+    device,
+    identity: unitIdentity(disk.serial),
+    kind: disk.cdrom ? 'cdrom' : 'disk',
+    abortTasks: (nexus) => {
+      server.abortTasksOf(nexus, 0);
+    },
+    ...kept?.options,
+    ...(removable === undefined ? {} : { removable }),
+    ...(cache === undefined ? {} : { cache }),
+  });
+  units.add(0, unit);
+  server.addExport(config, units);
+  return {
+    device,
+    unit,
+    close: async () => {
+      await server.removeExport(config.iqn);
+      await kept?.close();
+      await closeDevice(device);
+    },
+  };
 }
 
 function closeDevice(device: BlockDevice): Promise<void> {

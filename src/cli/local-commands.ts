@@ -15,6 +15,7 @@ export type ExportRequest = {
   readonly chapUser?: string;
   readonly chapSecretFile?: string;
   readonly digests: boolean;
+  readonly stateFolder?: string;
 };
 
 /** What `polyboot install` was asked for. Paths are absolute. */

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { misused, type Command } from '../command.ts';
 
 /** TCP port of iSCSI (RFC 7143 §4.1). */
@@ -9,7 +10,9 @@ const FORMATS = ['raw', 'qcow2'];
 export const exportFile: Command = {
   words: ['export'],
   summary: 'a bare iSCSI target for a file or device: no state, LUN 0 is the disk',
-  details: 'Prints one line iscsi://ADDR:PORT/IQN/0 when ready, and stops cleanly on SIGTERM.',
+  details:
+    'Prints one line iscsi://ADDR:PORT/IQN/0 when ready, and stops cleanly on SIGTERM. After the\n' +
+    'file has grown, SIGHUP tells the initiators.',
   args: [{ name: 'file', help: 'disk image, block device, or nbd:// address' }],
   options: [
     {
@@ -33,9 +36,13 @@ export const exportFile: Command = {
     },
     { flags: '--chap <USER>', help: 'demand CHAP with this name' },
     { flags: '--chap-secret-file <FILE>', help: 'file with the CHAP secret' },
+    {
+      flags: '--state <FOLDER>',
+      help: 'keep reservations, saved mode pages and the log of atomic writes here',
+    },
     { flags: '--digests', help: 'offer header and data digests' },
   ],
-  run: (call, { local }) => {
+  run: (call, { local, cwd }) => {
     const port = call.integer('port') ?? 0;
     if (port > 65_535) throw misused(`--port ${port}: ports end at 65535`);
     const [iqn, chapUser] = [call.text('iqn'), call.text('chap')];
@@ -46,6 +53,7 @@ export const exportFile: Command = {
     if (backing === undefined && call.text('backing-format') !== undefined)
       throw misused('--backing-format goes with --backing');
     const [format, backingFormat] = [call.text('format'), call.text('backing-format')];
+    const state = call.text('state');
     return local.export({
       file: call.arg('file'),
       port,
@@ -58,6 +66,7 @@ export const exportFile: Command = {
       ...(format === undefined ? {} : { format: formatOf(format) }),
       ...(backing === undefined ? {} : { backing }),
       ...(backingFormat === undefined ? {} : { backingFormat: formatOf(backingFormat) }),
+      ...(state === undefined ? {} : { stateFolder: resolve(cwd, state) }),
       ...(iqn === undefined ? {} : { iqn }),
       ...(chapUser === undefined ? {} : { chapUser }),
       ...(chapSecretFile === undefined ? {} : { chapSecretFile }),
