@@ -401,6 +401,32 @@ test('nbd_flush: one that fails makes the disk fail for good', async () => {
   await assert.rejects(readBytes(device, 0, 512), kindIs('failed'));
 });
 
+test('nbd_replay: writes to one place go one after another, others together', async () => {
+  const server = new ScriptedServer(MIB);
+  const { device, clock } = await openScripted(server);
+  await writeBytes(device, 0, pattern(4096, 1));
+  await writeBytes(device, 8192, pattern(4096, 2));
+  await writeBytes(device, 2048, pattern(4096, 3));
+  const kept: [SeenRequest, ServerConnection][] = [];
+  server.handler = (r, c) => {
+    if (r.command === WRITE) kept.push([r, c]);
+    return r.command === WRITE;
+  };
+  server.crash();
+  clock.advance(1000);
+  await settled();
+  assert.deepEqual(
+    kept.map(([r]) => r.offset),
+    [0, 8192],
+  );
+  for (const [r, c] of kept.splice(0)) server.serve(r, c);
+  await settled();
+  assert.deepEqual(
+    kept.map(([r]) => r.offset),
+    [2048],
+  );
+});
+
 test('nbd_replay that the server refuses fails the disk', async () => {
   const server = new ScriptedServer(MIB);
   const { device, clock } = await openScripted(server);
