@@ -15,5 +15,7 @@ export function compareBlocksMax(blockBytes: number): number {
 /** Operations that wait while a device is changed: four sessions with a full window of 256 each. */
 export const HELD_OPERATIONS_MAX = 1024;
 
-/** LBA STATUS descriptors of one answer: each asks the file system, at some microseconds. */
-export const LBA_STATUS_DESCRIPTORS_MAX = 64;
+/** LBA STATUS descriptors of one answer: with the header 64 KiB. */
+export const LBA_STATUS_DESCRIPTORS_MAX = 4095;
+/** Of these in one turn of the event loop: each asks the file system, at some microseconds. */
+export const LBA_STATUS_PER_TURN_MAX = 64;

@@ -1,5 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
 import { putU64 } from '../bytes.ts';
-import { LBA_STATUS_DESCRIPTORS_MAX } from '../limits.ts';
+import { LBA_STATUS_DESCRIPTORS_MAX, LBA_STATUS_PER_TURN_MAX } from '../limits.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
@@ -15,39 +16,48 @@ const RUN_BLOCKS_MAX = 32 * 1024 * 1024;
 const MAPPED = 0;
 const DEALLOCATED = 1;
 
+type Run = { readonly lba: number; readonly blocks: number; readonly hole: boolean };
+
 /**
- * GET LBA STATUS (SBC-3 §5.4): where there is data, and where none. A bounded number of extents, so
- * that the event loop turns; whoever wants more asks again from where the answer ends.
+ * GET LBA STATUS (SBC-3 §5.4): where there is data, and where none. A device answers for one extent
+ * at once, so that many of them take several turns of the event loop; whoever wants more than one
+ * answer can say asks again from where it ends.
  */
 export const getLbaStatus: CommandBody = {
   begin(task) {
-    const allocation = task.allocationBytes;
-    if (allocation < HEADER_BYTES + DESCRIPTOR_BYTES) throw ScsiError.invalidField(10);
-    const room = Math.floor((allocation - HEADER_BYTES) / DESCRIPTOR_BYTES);
-    const runs = runsFrom(task, Math.min(room, LBA_STATUS_DESCRIPTORS_MAX));
-    const data = Buffer.alloc(HEADER_BYTES + DESCRIPTOR_BYTES * runs.length);
-    data.writeUInt32BE(data.length - 4, 0);
-    runs.forEach((run, i) => {
-      const at = HEADER_BYTES + DESCRIPTOR_BYTES * i;
-      putU64(data, run.lba, at);
-      data.writeUInt32BE(run.blocks, at + 8);
-      data[at + 12] = run.hole ? DEALLOCATED : MAPPED;
-    });
-    task.reply(data);
+    if (task.allocationBytes < HEADER_BYTES + DESCRIPTOR_BYTES) throw ScsiError.invalidField(10);
+    task.wait();
+  },
+  async finish(task) {
+    const room = Math.floor((task.allocationBytes - HEADER_BYTES) / DESCRIPTOR_BYTES);
+    const most = Math.min(room, LBA_STATUS_DESCRIPTORS_MAX);
+    const runs: Run[] = [];
+    let lba = task.lba;
+    while (lba < task.unit.blocks && runs.length < most) {
+      if (runs.length > 0 && runs.length % LBA_STATUS_PER_TURN_MAX === 0) await setImmediate();
+      task.checkpoint();
+      const run = runFrom(task, lba);
+      runs.push(run);
+      lba += run.blocks;
+    }
+    task.reply(encode(runs));
   },
 };
 
-type Run = { readonly lba: number; readonly blocks: number; readonly hole: boolean };
+function runFrom({ unit }: Task, lba: number): Run {
+  const blocks = Math.min(unit.blocks - lba, RUN_BLOCKS_MAX);
+  const extent = unit.reader.extentAt(lba * unit.blockBytes, blocks * unit.blockBytes);
+  return { lba, blocks: extent.lengthBytes / unit.blockBytes, hole: extent.state === 'hole' };
+}
 
-function runsFrom(task: Task, most: number): Run[] {
-  const { unit } = task;
-  const runs: Run[] = [];
-  for (let lba = task.lba; lba < unit.blocks && runs.length < most;) {
-    const left = Math.min(unit.blocks - lba, RUN_BLOCKS_MAX);
-    const extent = unit.reader.extentAt(lba * unit.blockBytes, left * unit.blockBytes);
-    const blocks = extent.lengthBytes / unit.blockBytes;
-    runs.push({ lba, blocks, hole: extent.state === 'hole' });
-    lba += blocks;
-  }
-  return runs;
+function encode(runs: readonly Run[]): Buffer {
+  const data = Buffer.alloc(HEADER_BYTES + DESCRIPTOR_BYTES * runs.length);
+  data.writeUInt32BE(data.length - 4, 0);
+  runs.forEach((run, i) => {
+    const at = HEADER_BYTES + DESCRIPTOR_BYTES * i;
+    putU64(data, run.lba, at);
+    data.writeUInt32BE(run.blocks, at + 8);
+    data[at + 12] = run.hole ? DEALLOCATED : MAPPED;
+  });
+  return data;
 }
