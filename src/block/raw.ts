@@ -22,6 +22,25 @@ import { BlockError } from './device.ts';
 import type { BlockDevice, BlockDone, BlockExtent } from './device.ts';
 import { blockErrorOf } from './raw-error.ts';
 import type { RawFile } from './raw-open.ts';
+import { RawWindows } from './raw-windows.ts';
+
+export { LentMessage, MESSAGE_PIECES_MAX } from './lent-message.ts';
+
+/** A device whose resident blocks can be sent straight from the page cache. */
+export interface LendingDevice {
+  /**
+   * The address of a range for the kernel to read from, or 0: not now, read it. Good until the event
+   * loop turns, and only as an argument of system calls (`LentMessage`). Never blocks or throws. A
+   * filter passes it on only where it changes nothing about the data.
+   */
+  lend(offsetBytes: number, lengthBytes: number): number;
+}
+
+/** `lend` of any device: 0 where it cannot. */
+export function lendFrom(device: object, offsetBytes: number, lengthBytes: number): number {
+  const { lend } = device as Partial<LendingDevice>;
+  return lend === undefined ? 0 : lend.call(device, offsetBytes, lengthBytes);
+}
 
 /** From here on the copy costs more than a trip to the thread pool, which copies in parallel. */
 const TRY_READ_BYTES_MAX = 256 * 1024;
@@ -38,7 +57,7 @@ const ZERO_PIECE_BYTES = 1024 * 1024;
  * that fails makes the device fail for good: the kernel marks the lost pages clean, so a second
  * fdatasync would report success for data that is gone (hostile case 38).
  */
-export class RawDevice implements BlockDevice {
+export class RawDevice implements BlockDevice, LendingDevice {
   readonly blockBytes: number;
   readonly physicalBlockBytes: number;
   readonly readOnly: boolean;
@@ -47,6 +66,7 @@ export class RawDevice implements BlockDevice {
   readonly #fd: number;
   readonly #residency: RawFile['residency'];
   readonly #locked: boolean;
+  #windows: RawWindows | null;
   readonly #probe = new Uint8Array(PAGE_BYTES);
   #failure: BlockError | null = null;
   #underWay = 0;
@@ -66,6 +86,7 @@ export class RawDevice implements BlockDevice {
     this.#fd = file.fd;
     this.#residency = file.residency;
     this.#locked = file.locked;
+    this.#windows = this.#newWindows();
   }
 
   get sizeBytes(): number {
@@ -84,6 +105,11 @@ export class RawDevice implements BlockDevice {
     } catch (e) {
       throw blockErrorOf(e, 'read', offsetBytes);
     }
+  }
+
+  lend(offsetBytes: number, lengthBytes: number): number {
+    if (this.#failure !== null || this.#windows === null) return 0;
+    return this.#windows.lend(offsetBytes, lengthBytes);
   }
 
   read(
@@ -154,6 +180,7 @@ export class RawDevice implements BlockDevice {
     }
     if (this.#refusedWrite(offsetBytes, lengthBytes, done)) return;
     this.#underWay += 1;
+    this.#windows?.forget(offsetBytes, lengthBytes);
     punchHoleAsync(this.#fd, offsetBytes, lengthBytes, (e) => {
       if (e !== null && unsupported(e.code)) {
         this.#underWay -= 1;
@@ -167,6 +194,7 @@ export class RawDevice implements BlockDevice {
   writeZeroes(offsetBytes: number, lengthBytes: number, done: BlockDone): void {
     if (this.#refusedWrite(offsetBytes, lengthBytes, done)) return;
     this.#underWay += 1;
+    this.#windows?.forget(offsetBytes, lengthBytes);
     zeroRangeAsync(this.#fd, offsetBytes, lengthBytes, (e) => {
       if (e === null) this.#leave(done, null);
       else if (unsupported(e.code)) this.#writeZeroPieces(offsetBytes, lengthBytes, done);
@@ -181,7 +209,12 @@ export class RawDevice implements BlockDevice {
       if (e !== null) return this.#leave(done, blockErrorOf(e, 'read', 0));
       // A part of a block at the end cannot be addressed: it is not there yet.
       const bytes = stats.isBlockDevice() ? blockDeviceGeometry(this.#fd).sizeBytes : stats.size;
-      this.#sizeBytes = Math.max(this.#sizeBytes, bytes - (bytes % this.blockBytes));
+      const sizeBytes = Math.max(this.#sizeBytes, bytes - (bytes % this.blockBytes));
+      if (sizeBytes > this.#sizeBytes) {
+        this.#sizeBytes = sizeBytes;
+        this.#windows?.close();
+        this.#windows = this.#newWindows();
+      }
       return this.#leave(done, null);
     });
   }
@@ -229,6 +262,7 @@ export class RawDevice implements BlockDevice {
       this.#failure ??= new BlockError('gone', 'the image is closed', 0);
       this.#whenIdle(() => {
         if (this.#locked) unlockImage(this.#fd);
+        this.#windows?.close();
         closeFile(this.#fd, () => {
           this.#closed = true;
           for (const waiter of this.#closeWaiters.splice(0)) waiter(error);
@@ -237,6 +271,11 @@ export class RawDevice implements BlockDevice {
     };
     if (this.readOnly) last(null);
     else this.flush(last);
+  }
+
+  /** Only where the kernel can tell what is resident at all. */
+  #newWindows(): RawWindows | null {
+    return this.#residency === 'never' ? null : new RawWindows(this.#fd, this.#sizeBytes);
   }
 
   #whenIdle(then: () => void): void {

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { readMapped } from '#os/mod.ts';
+import type { BlockError } from './device.ts';
+import { openRaw } from './raw-open.ts';
+import { lendFrom } from './raw.ts';
+import type { RawDevice } from './raw.ts';
+import { MemoryDevice } from './memory.ts';
+
+const MIB = 1024 * 1024;
+/** What must be read of a window before it is lent: see WORTH_BYTES. */
+const WARM_READS = 4;
+
+/** Bytes that tell their offset. */
+function content(lengthBytes: number): Buffer {
+  const words = new Uint32Array(lengthBytes / 4);
+  for (let n = 0; n < words.length; n++) words[n] = Math.imul(n, 2654435761);
+  return Buffer.from(words.buffer);
+}
+
+async function image(t: TestContext, bytes: Buffer): Promise<{ path: string; device: RawDevice }> {
+  const folder = mkdtempSync(join(process.cwd(), '.pb-lend-'));
+  const path = join(folder, 'disk.raw');
+  writeFileSync(path, bytes);
+  readFileSync(path);
+  const device = await openRaw(path);
+  t.after(async () => {
+    await new Promise((resolve) => {
+      device.close(resolve);
+    });
+    rmSync(folder, { recursive: true });
+  });
+  return { path, device };
+}
+
+/** Lends until something is lent; the address. */
+function warm(device: RawDevice, offsetBytes: number, lengthBytes: number): number {
+  for (let n = 0; n < WARM_READS; n++) device.lend(offsetBytes - (offsetBytes % MIB), MIB);
+  return device.lend(offsetBytes, lengthBytes);
+}
+
+function done(start: (answer: (error: BlockError | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    start((error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}
+
+test('lend_simple: what is read often is lent, and is what is on the disk', async (t) => {
+  const bytes = content(20 * MIB);
+  const { device } = await image(t, bytes);
+  assert.equal(device.lend(0, 4096), 0, 'a first read is copied');
+  const address = warm(device, 5 * MIB, 8192);
+  assert.notEqual(address, 0);
+  const into = Buffer.alloc(8192);
+  assert.ok(readMapped(address, into, 0, 8192));
+  assert.ok(into.equals(bytes.subarray(5 * MIB, 5 * MIB + 8192)));
+  const write = Buffer.alloc(4096, 0x77);
+  assert.ok(device.tryWrite(5 * MIB + 4096, write, 0, 4096));
+  assert.ok(readMapped(device.lend(5 * MIB, 8192), into, 0, 8192));
+  assert.ok(into.subarray(4096).equals(write), 'a write is seen at once');
+});
+
+test('lend_edges: not over a window, not beyond the end, not by every device', async (t) => {
+  const { device } = await image(t, content(20 * MIB));
+  assert.notEqual(warm(device, 0, MIB), 0);
+  for (let n = 0; n < WARM_READS; n++) device.lend(16 * MIB, MIB);
+  assert.equal(device.lend(16 * MIB - 4096, 8192), 0);
+  assert.notEqual(device.lend(20 * MIB - 512, 512), 0);
+  assert.equal(device.lend(20 * MIB - 512, 1024), 0);
+  const memory = new MemoryDevice({ sizeBytes: MIB });
+  assert.equal(lendFrom(memory, 0, 4096), 0);
+});
+
+test('lend_hole: what is not in memory is not lent, nor what was discarded', async (t) => {
+  const { path, device } = await image(t, Buffer.alloc(MIB));
+  // A hole has no page: to look at it through the map would make one on tmpfs.
+  ftruncateSync(openSync(path, 'r+'), 8 * MIB);
+  await done((answer) => {
+    device.rescan(answer);
+  });
+  for (let n = 0; n < 8; n++) device.lend(4 * MIB, MIB);
+  assert.equal(device.lend(4 * MIB, 4096), 0);
+  const into = Buffer.alloc(4096);
+  device.tryRead(0, into, 0, 4096);
+  assert.notEqual(warm(device, 0, 4096), 0);
+  await done((answer) => {
+    device.discard(0, MIB, answer);
+  });
+  assert.equal(device.lend(0, 4096), 0);
+});
+
+test('lend_grow: a disk that grew is lent from anew', async (t) => {
+  const bytes = content(8 * MIB);
+  const { device } = await image(t, bytes);
+  assert.notEqual(warm(device, 0, 4096), 0);
+  await done((answer) => {
+    device.grow(24 * MIB, answer);
+  });
+  const address = warm(device, MIB, 4096);
+  assert.notEqual(address, 0);
+  const into = Buffer.alloc(4096);
+  assert.ok(readMapped(address, into, 0, 4096));
+  assert.ok(into.equals(bytes.subarray(MIB, MIB + 4096)));
+});
+
+test('lend_many: the windows that are read most are lent', async (t) => {
+  const { path, device } = await image(t, Buffer.alloc(MIB));
+  const windows = 40;
+  ftruncateSync(openSync(path, 'r+'), windows * 16 * MIB);
+  await done((answer) => {
+    device.rescan(answer);
+  });
+  const page = Buffer.alloc(4096, 1);
+  for (let n = 0; n < windows; n++) device.tryWrite(n * 16 * MIB, page, 0, page.length);
+  const lent = (window: number): boolean => device.lend(window * 16 * MIB, 4096) !== 0;
+  for (let n = 0; n < windows; n++) warm(device, n * 16 * MIB, 4096);
+  const first = Array.from({ length: windows }, (_, n) => lent(n));
+  assert.equal(first.filter(Boolean).length, 32, 'no more than 512 MiB');
+  assert.ok(!first[35]);
+  for (let n = 0; n < 12; n++) device.lend(35 * 16 * MIB, MIB);
+  assert.ok(lent(35), 'one that is read more takes the place of another');
+  const again = Array.from({ length: windows }, (_, n) => lent(n));
+  assert.equal(again.filter(Boolean).length, 32);
+});
+
+test('lend_closed: a closed disk lends nothing', async (t) => {
+  const { device } = await image(t, content(8 * MIB));
+  assert.notEqual(warm(device, 0, 4096), 0);
+  await new Promise((resolve) => {
+    device.close(resolve);
+  });
+  assert.equal(device.lend(0, 4096), 0);
+});
