@@ -99,10 +99,20 @@ export class RawInitiator {
     for (;;) {
       const total = pduBytes(this.#incoming, this.digests);
       if (total === null || total > this.#incoming.length) break;
-      this.received.push(parsePdu(this.#incoming.subarray(0, total), this.digests));
+      const pdu = parsePdu(this.#incoming.subarray(0, total), this.digests);
+      this.received.push(pdu);
       this.#incoming = this.#incoming.subarray(total);
+      if (opcodeOf(pdu) === Opcode.LOGIN_RESPONSE) this.#adopt(decodeLoginResponse(pdu));
     }
     this.#wake();
+  }
+
+  /** What was agreed holds from the next PDU on, which may be in the same packet. */
+  #adopt(response: LoginResponse): void {
+    if (response.status !== 0 || !response.transit || response.nextStage !== 3) return;
+    const keys = new Map(decodeText(response.data));
+    const on = (key: string): boolean => keys.get(key) === 'CRC32C';
+    this.digests = { header: on('HeaderDigest'), data: on('DataDigest') };
   }
 
   /** The next PDU; throws when the connection ends first. */
@@ -162,12 +172,7 @@ export class RawInitiator {
     const initiator = options.initiator ?? 'iqn.2026-11.test:initiator';
     const keys = options.keys ?? USUAL_KEYS;
     const text: readonly KeyValue[] = [['InitiatorName', initiator], ...kind, ...keys];
-    const answer = await this.loginStep(text, { isid: options.isid ?? '800000000001' });
-    const on = (key: string): boolean => answer.keys.get(key) === 'CRC32C';
-    if (answer.status === 0) {
-      this.digests = { header: on('HeaderDigest'), data: on('DataDigest') };
-    }
-    return answer;
+    return this.loginStep(text, { isid: options.isid ?? '800000000001' });
   }
 
   /** A SCSI Command PDU with sensible fields; takes a CmdSN unless it is immediate. */
