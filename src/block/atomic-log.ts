@@ -13,6 +13,7 @@ import { syncFolder } from './sync-folder.ts';
  *
  * | step                          | a crash after it: `recoverAtomicWrite` finds   | the disk has |
  * |-------------------------------|------------------------------------------------|--------------|
+ * | device flushed                | nothing                                        | all old      |
  * | log written                   | nothing, or a torn log: a checksum is wrong    | all old      |
  * | log synced                    | the log: writes the data again                 | all new      |
  * | data written to the device    | the log: writes the data again                 | all new      |
@@ -22,7 +23,8 @@ import { syncFolder } from './sync-folder.ts';
  * The caller keeps other writes away from the range from the first step to the last, so writing
  * again cannot undo anything that was acknowledged. The log also has the checksums of what was
  * there before: where the disk has neither the old nor the new data, somebody wrote to it without
- * this log meanwhile, and what he wrote stays.
+ * this log meanwhile, and what he wrote stays. The flush at the start is for that: what the log
+ * calls old must not turn into something older by a loss of power.
  */
 export interface AtomicLog {
   /** The largest write it takes. */
@@ -88,6 +90,7 @@ export class AtomicLogFile implements AtomicLog {
   }
 
   async #write(device: BlockDevice, offsetBytes: number, data: Uint8Array): Promise<void> {
+    await this.#mustSucceed(flushed(device));
     const bytes = encodeAtomicWrite(
       offsetBytes,
       data,
@@ -120,6 +123,12 @@ export class AtomicLogFile implements AtomicLog {
     await this.#file.truncate(0);
     await this.#file.datasync();
   }
+}
+
+function flushed(device: BlockDevice): Promise<void> {
+  return new Promise((resolve, reject) => {
+    device.flush((error) => (error === null ? resolve() : reject(error)));
+  });
 }
 
 function writeAndFlush(device: BlockDevice, offsetBytes: number, data: Uint8Array): Promise<void> {

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '#base/mod.ts';
-import { AtomicLogFile, CryptDevice, DelayDevice, EphemeralKey, openRaw } from '#block/mod.ts';
-import type { BlockDevice } from '#block/mod.ts';
+import { CryptDevice, DelayDevice, EphemeralKey, openRaw } from '#block/mod.ts';
+import type { BlockDevice, BlockDone } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
-import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
-import type { UnitOptions } from '#scsi/mod.ts';
+import { LogicalUnit, LogicalUnitSet, openUnitState } from '#scsi/mod.ts';
+import type { Nexus, UnitOptions } from '#scsi/mod.ts';
 import { asked } from './block-device.ts';
 
 /** A kind of logical unit that the conformance run exports. */
@@ -17,7 +17,7 @@ export type Profile = {
   readonly blockBytes: number;
   readonly readOnly: boolean;
   readonly encrypted?: boolean;
-  /** Milliseconds that each write takes. */
+  /** Milliseconds that each write of a large piece takes. */
   readonly writeMs?: number;
   readonly unit: Pick<UnitOptions, 'kind' | 'removable' | 'cache' | 'physicalBlockBytes'>;
 };
@@ -60,6 +60,24 @@ export const PROFILES: readonly Profile[] = [
   { ...disk, name: 'encrypted', what: 'disk encrypted with a key in memory', encrypted: true },
 ];
 
+/** Slow for the pieces of SANITIZE and WRITE SAME, fast for everything else. */
+class SlowPieces extends DelayDevice {
+  override tryWrite(offset: number, from: Uint8Array, at: number, lengthBytes: number): boolean {
+    return lengthBytes < MIB && this.inner.tryWrite(offset, from, at, lengthBytes);
+  }
+
+  override write(
+    offset: number,
+    from: Uint8Array,
+    at: number,
+    lengthBytes: number,
+    done: BlockDone,
+  ): void {
+    if (lengthBytes < MIB) this.inner.write(offset, from, at, lengthBytes, done);
+    else super.write(offset, from, at, lengthBytes, done);
+  }
+}
+
 /** A profile whose SANITIZE takes long enough to be looked at: some 8 s for 256 pieces. */
 export function slowed(profile: Profile): Profile {
   return profile.readOnly ? profile : { ...profile, writeMs: 30 };
@@ -72,7 +90,7 @@ export type Exported = { readonly urls: readonly string[]; readonly close: () =>
 
 function filtered(raw: BlockDevice, profile: Profile): BlockDevice {
   const { writeMs } = profile;
-  const disk = writeMs === undefined ? raw : new DelayDevice(raw, systemClock, { writeMs });
+  const disk = writeMs === undefined ? raw : new SlowPieces(raw, systemClock, { writeMs });
   return profile.encrypted === true ? new CryptDevice(disk, new EphemeralKey()) : disk;
 }
 
@@ -85,11 +103,14 @@ export async function exportProfile(profile: Profile): Promise<Exported> {
   const { blockBytes, readOnly } = profile;
   const raw = await openRaw(path, { blockBytes, readOnly });
   const device = filtered(raw, profile);
-  const log = readOnly ? null : await AtomicLogFile.open(`${path}.atomic`, device);
+  const state = await openUnitState(home, 'disk', device);
   const units = new LogicalUnitSet({ targetName: IQN });
-  const atomic = log === null ? {} : { atomicLog: log };
-  units.add(0, new LogicalUnit({ ...profile.unit, ...atomic, device, identity }));
   const server = new TargetServer();
+  const abortTasks = (nexus: Nexus): void => {
+    server.abortTasksOf(nexus, 0);
+  };
+  const options = { ...profile.unit, ...state.options, device, identity, abortTasks };
+  units.add(0, new LogicalUnit(options));
   server.addExport({ iqn: IQN, access: 'any', takeover: false }, units);
   const any = { address: '127.0.0.1', port: 0 };
   const portals = await server.listen([any, any]);
@@ -97,7 +118,7 @@ export async function exportProfile(profile: Profile): Promise<Exported> {
     urls: portals.map((p) => `iscsi://127.0.0.1:${p.port}/${IQN}/0`),
     close: async () => {
       await server.close();
-      await log?.close();
+      await state.close();
       await asked((done) => {
         device.close(done);
       });
