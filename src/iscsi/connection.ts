@@ -68,7 +68,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     this.portal = ends.portal;
     this.#host = host;
     this.#transport = transport;
-    this.#output = new Output(transport, host.plane.chunks);
+    this.#output = new Output(transport, host.plane);
     this.#receiver = new Receiver(this, LOGIN_SEGMENT_BYTES_MAX);
     const machine = new LoginMachine({
       policy: host.policy,
@@ -312,6 +312,10 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
 
   balance(): void {
     if (this.#phase.name !== 'full-feature') return;
+    if (this.#output.torn) {
+      this.#end({ kind: 'lost', reason: 'the disk failed in the middle of an answer' }, 'abort');
+      return;
+    }
     const congested = this.#phase.feature.congested;
     if (congested === this.#paused) return;
     this.#paused = congested;

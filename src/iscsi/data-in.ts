@@ -1,3 +1,4 @@
+import { lendFrom } from '#block/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
 import { invariant } from '#base/mod.ts';
 import { Phase } from '#scsi/mod.ts';
@@ -16,6 +17,8 @@ import { TaskQueue } from './task-queue.ts';
 const RUN_SEGMENTS_MAX = 64;
 /** What a waiting cold read takes at least, in practice. */
 const SMALL_READ_BYTES = 8192;
+/** Data segments end at a multiple of this (RFC 7143 §11.1). */
+const PAD_UNIT_BYTES = 4;
 
 /**
  * Answers of one session: Data-In, status, sense.
@@ -62,8 +65,14 @@ export class DataIn {
       return true;
     }
     const blockBytes = device.blockBytes;
+    const lends = !session.dataDigest && output.lends;
     while (task.sentBytes < task.sendBytes) {
       if (output.full) return false;
+      if (lends) {
+        const lent = this.#tryLend(task, device);
+        if (lent === 'wait') return false;
+        if (lent === 'lent') continue;
+      }
       const length = Math.min(session.segmentBytes, task.sendBytes - task.sentBytes);
       const whole = roundUp(length, blockBytes);
       const at = output.reserve(session.overheadBytes + whole + 3);
@@ -79,6 +88,29 @@ export class DataIn {
       this.#finishSegment(task, at, length);
     }
     return true;
+  }
+
+  /** The next segment straight from the page cache: only its header is written. */
+  #tryLend(task: Task, device: BlockDevice): 'lent' | 'wait' | 'no' {
+    const { session, output } = this.#lane;
+    const length = Math.min(session.segmentBytes, task.sendBytes - task.sentBytes);
+    if (length % PAD_UNIT_BYTES !== 0) return 'no';
+    const from = task.extentOffsetBytes + task.sentBytes;
+    const address = lendFrom(device, from, length);
+    if (address === 0) return 'no';
+    // What is lent must be sent in this turn. The rest of an answer that is on its way comes first.
+    if (!output.mayLend) return 'wait';
+    const at = output.reserve(session.headBytes);
+    if (!output.mayLend) return 'wait';
+    const last = task.sentBytes + length === task.sendBytes;
+    this.#header(task, output.bytes, output.view, at, length);
+    task.sentBytes += length;
+    task.dataSn += 1;
+    session.traffic.readBytes += length;
+    output.commit(session.headBytes);
+    output.lend(from, address, length);
+    if (last) this.#lane.release(task);
+    return 'lent';
   }
 
   /** False: not resident, or failed (then the task's phase is DONE and it is answered so). */
@@ -107,6 +139,16 @@ export class DataIn {
    */
   #dress(task: Task, bytes: Buffer, view: DataView, at: number, length: number): number {
     const { session } = this.#lane;
+    this.#header(task, bytes, view, at, length);
+    const sealed = sealData(session, bytes, view, at + session.headBytes, length);
+    task.sentBytes += length;
+    task.dataSn += 1;
+    return session.headBytes + length + sealed;
+  }
+
+  /** Writes the header of the next segment, with its digest. */
+  #header(task: Task, bytes: Buffer, view: DataView, at: number, length: number): void {
+    const { session } = this.#lane;
     const last = task.sentBytes + length === task.sendBytes;
     let flags = 0;
     task.burstBytes += length;
@@ -120,10 +162,6 @@ export class DataIn {
     }
     writeDataIn(session, task, view, at, length, flags, last);
     sealHeader(session, bytes, view, at);
-    const sealed = sealData(session, bytes, view, at + session.headBytes, length);
-    task.sentBytes += length;
-    task.dataSn += 1;
-    return session.headBytes + length + sealed;
   }
 
   #copy(task: Task): boolean {

@@ -182,6 +182,7 @@ export class DataOut {
   #write(task: Task, bytes: Uint8Array, at: number, length: number, position: number): void {
     if (task.discard) return;
     const to = task.extentOffsetBytes + position;
+    this.#lane.output.settleLent(to, length);
     try {
       if (!task.device!.tryWrite(to, bytes, at, length))
         this.#writeCold(task, bytes, at, length, to);
@@ -275,6 +276,8 @@ export class DataOut {
   finish(task: Task): void {
     task.state = TaskState.FINISHING;
     task.operations += 1;
+    // A write is done by now; other commands may change anything.
+    if (task.phase !== Phase.WRITE) this.#lane.output.settleAllLent();
     this.#lane.session.traffic.writtenBytes += task.wantedBytes;
     this.#lane.scsi.finish(task, this.#finished);
   }

@@ -1,3 +1,4 @@
+import { LentMessage } from '#block/mod.ts';
 import { CHUNK_BYTES, CHUNK_SIZES, FREE_CHUNK_BYTES_MAX } from './limits.ts';
 
 /** A piece of output memory with the view that headers are written by. */
@@ -53,6 +54,7 @@ export interface Turnable {
  */
 export class DataPlane {
   readonly chunks = new ChunkPool();
+  #message: LentMessage | null | undefined;
   #waiting: Turnable[] = [];
   readonly #defer: (run: () => void) => void;
   readonly #run: () => void;
@@ -64,6 +66,12 @@ export class DataPlane {
       this.#waiting = [];
       for (const each of waiting) each.turn();
     };
+  }
+
+  /** Sends blocks by address; null where the platform cannot. */
+  get message(): LentMessage | null {
+    if (this.#message === undefined) this.#message = LentMessage.create();
+    return this.#message;
   }
 
   /** Gives it a turn soon; it must not ask again before it had it. */

@@ -2,7 +2,7 @@ import { UserError } from '#base/mod.ts';
 import { chapFault } from './chap.ts';
 import { normalizeIscsiName } from './names.ts';
 import { LoginStatus } from './policy.ts';
-import type { ChapCredentials, ExportConfig, LoginQuestion } from './policy.ts';
+import type { ChapCredentials, DistantExport, ExportConfig, LoginQuestion } from './policy.ts';
 import type { TargetPolicy, Verdict } from './policy.ts';
 
 /**
@@ -11,6 +11,7 @@ import type { TargetPolicy, Verdict } from './policy.ts';
  */
 export class ExportPolicy implements TargetPolicy {
   readonly #exports = new Map<string, ExportConfig>();
+  #distant: ReadonlyMap<string, DistantExport> = new Map();
 
   /** Throws `UserError` for names and credentials that cannot work, and for a name in use. */
   add(config: ExportConfig): ExportConfig {
@@ -36,9 +37,21 @@ export class ExportPolicy implements TargetPolicy {
     return this.#exports.delete(normalizeIscsiName(iqn) ?? iqn);
   }
 
+  /** Replaces the list of the targets that other threads have. */
+  setDistant(exports: readonly DistantExport[]): void {
+    this.#distant = new Map(
+      exports.map((e) => [
+        normalizeIscsiName(e.iqn) ?? e.iqn,
+        { ...e, access: normalAccess(e.access) },
+      ]),
+    );
+  }
+
   authorize(question: LoginQuestion): Verdict {
     const config = this.#exports.get(question.targetName);
     if (config === undefined) {
+      const distant = this.#distant.get(question.targetName);
+      if (distant !== undefined) return { kind: 'handover', home: distant.home };
       const reason = `there is no target ${question.targetName}`;
       return { kind: 'deny', status: LoginStatus.NOT_FOUND, reason };
     }
@@ -54,7 +67,9 @@ export class ExportPolicy implements TargetPolicy {
   }
 
   targetsFor(initiatorName: string): readonly string[] {
-    return [...this.#exports.values()].filter((c) => allows(c, initiatorName)).map((c) => c.iqn);
+    const all = [...this.#exports.values(), ...this.#distant.values()];
+    // While a target moves between threads both may know it.
+    return [...new Set(all.filter((c) => allows(c, initiatorName)).map((c) => c.iqn))];
   }
 
   discoveryChap(): ChapCredentials | null {
@@ -62,7 +77,7 @@ export class ExportPolicy implements TargetPolicy {
   }
 }
 
-function allows(config: ExportConfig, initiatorName: string): boolean {
+function allows(config: Pick<ExportConfig, 'access'>, initiatorName: string): boolean {
   return config.access === 'any' || config.access.includes(initiatorName);
 }
 

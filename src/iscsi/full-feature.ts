@@ -81,8 +81,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#scheduled = false;
     while (!this.output.full && !this.#closed) {
       const task = this.#ready.shift();
-      if (task === undefined) break;
-      this.#progress(task);
+      if (task === undefined || !this.#progress(task)) break;
     }
     this.output.flush();
     this.#inTurn = false;
@@ -300,10 +299,13 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#progress(task);
   }
 
-  #progress(task: Task): void {
+  /** False: the output has no room for more of it now; it stays first in line. */
+  #progress(task: Task): boolean {
     this.#answering = true;
-    if (!this.#dataIn.progress(task)) this.#ready.unshift(task);
+    const done = this.#dataIn.progress(task);
+    if (!done) this.#ready.unshift(task);
     this.#answering = false;
+    return done;
   }
 
   settle(task: Task): void {

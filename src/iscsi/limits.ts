@@ -54,6 +54,8 @@ export const OUTSTANDING_R2T_MAX = 8;
 export const SEND_SEGMENT_BYTES_MAX = 256 * 1024;
 /** One output buffer: a full segment, 48 bytes of header, digests, and room for small answers. */
 export const CHUNK_BYTES = SEND_SEGMENT_BYTES_MAX + 4096;
+/** Blocks lent for one message: a socket takes no more at once, and a chunk need hold no more. */
+export const LENT_BYTES_MAX = 1024 * 1024;
 /** Unsent output of one connection; beyond it reads wait, and so does the receiver. */
 export const OUTPUT_BYTES_MAX = 2 * 1024 * 1024;
 /**

@@ -1,4 +1,4 @@
-import { DecodeError } from '#base/mod.ts';
+import { DecodeError, PolybootError } from '#base/mod.ts';
 import { ChapExchange } from './chap.ts';
 import { DEFAULTS, KEYS, firstCommon, negotiateKey } from './keys.ts';
 import type { Negotiated, NegotiationOffer } from './keys.ts';
@@ -43,6 +43,8 @@ export type LoginGrant = {
 export type LoginOutcome =
   | { readonly kind: 'reply'; readonly response: LoginResponse }
   | { readonly kind: 'refuse'; readonly response: LoginResponse; readonly reason: string }
+  /** Another thread has the target: it takes the connection, with this first request. */
+  | { readonly kind: 'handover'; readonly home: number }
   | { readonly kind: 'admit'; readonly response: LoginResponse; readonly grant: LoginGrant };
 
 type Identity = {
@@ -51,6 +53,16 @@ type Identity = {
   readonly targetName: string;
   readonly chap: ChapCredentials | null;
 };
+
+/** Ends a step whose login belongs to another thread. */
+class Handover extends PolybootError {
+  readonly home: number;
+
+  constructor(home: number) {
+    super('login-handover', 'another thread has the target');
+    this.home = home;
+  }
+}
 
 type Auth =
   | { readonly name: 'open' }
@@ -114,6 +126,7 @@ export class LoginMachine {
       return this.#step(request);
     } catch (e) {
       if (e instanceof LoginRefusal) return this.#refuse(request, e);
+      if (e instanceof Handover) return { kind: 'handover', home: e.home };
       if (e instanceof DecodeError) {
         return this.#refuse(request, new LoginRefusal(LoginStatus.INITIATOR_ERROR, e.message));
       }
@@ -208,9 +221,17 @@ export class LoginMachine {
     const targetName = this.#name('TargetName');
     const { portal, peer, policy } = this.#env;
     const verdict = policy.authorize({ initiatorName, targetName, portal, peer });
+    if (verdict.kind === 'handover') throw this.#handover(verdict.home);
     if (verdict.kind !== 'allow') throw refusalOf(verdict);
     this.#demandSecurity(request, verdict.chap);
     return { kind: 'normal', initiatorName, targetName, chap: verdict.chap };
+  }
+
+  /** Only a login that we have answered nothing yet can begin again elsewhere. */
+  #handover(home: number): Handover | LoginRefusal {
+    if (this.#rounds === 1) return new Handover(home);
+    const why = 'names come in the first request here';
+    return new LoginRefusal(LoginStatus.SERVICE_UNAVAILABLE, why);
   }
 
   #name(key: 'InitiatorName' | 'TargetName'): string {

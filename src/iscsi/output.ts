@@ -1,6 +1,8 @@
+import type { LentMessage } from '#block/mod.ts';
 import { invariant } from '#base/mod.ts';
-import type { Chunk, ChunkPool } from './data-plane.ts';
-import { CHUNK_BYTES, OUTPUT_BYTES_MAX } from './limits.ts';
+import type { Chunk, ChunkPool, DataPlane } from './data-plane.ts';
+import { LENT_PIECES_MAX, LentPieces } from './lent-pieces.ts';
+import { CHUNK_BYTES, LENT_BYTES_MAX, OUTPUT_BYTES_MAX } from './limits.ts';
 
 /** What a connection needs of its socket. */
 export interface Transport {
@@ -9,6 +11,12 @@ export interface Transport {
    * again. False: the transport keeps the chunk and calls `Output.sent` for it later.
    */
   send(chunk: Chunk, lengthBytes: number): boolean;
+  /**
+   * Sends a message of several pieces as far as the kernel takes it at once, nothing being unsent;
+   * returns the bytes taken. What is wrong with the socket is told by the next `send`. Absent where
+   * there is no socket.
+   */
+  gather?(message: LentMessage): number;
   /** Stops and restarts the delivery of received bytes. */
   pause(): void;
   resume(): void;
@@ -25,15 +33,20 @@ export interface Transport {
  */
 export class Output {
   readonly #transport: Transport;
+  readonly #plane: DataPlane;
   readonly #pool: ChunkPool;
+  /** Made on first use: an initiator that only writes needs none. Empty between two turns. */
+  #lent: LentPieces | null = null;
   #chunk: Chunk | null = null;
   #used = 0;
   #unsentBytes = 0;
   #closed = false;
+  #torn = false;
 
-  constructor(transport: Transport, pool: ChunkPool) {
+  constructor(transport: Transport, plane: DataPlane) {
     this.#transport = transport;
-    this.#pool = pool;
+    this.#plane = plane;
+    this.#pool = plane.chunks;
   }
 
   /** Bytes that the kernel has not taken. */
@@ -44,6 +57,21 @@ export class Output {
   /** The peer does not keep up: write no more data now. */
   get full(): boolean {
     return this.#unsentBytes >= OUTPUT_BYTES_MAX;
+  }
+
+  /** Something a device lent went away before it was sent: the stream cannot be continued. */
+  get torn(): boolean {
+    return this.#torn;
+  }
+
+  /** Whether blocks can be lent to this output at all. */
+  get lends(): boolean {
+    return this.#transport.gather !== undefined && this.#plane.message !== null;
+  }
+
+  /** Blocks may be lent now: nothing that is unsent stands before them. */
+  get mayLend(): boolean {
+    return this.#unsentBytes === 0 && !this.#closed && !this.#torn;
   }
 
   /** The chunk that the last `reserve` pointed into. */
@@ -67,6 +95,27 @@ export class Output {
     this.#used += lengthBytes;
   }
 
+  /**
+   * Blocks of a device belong behind what was committed, by their address. They are captured when
+   * the output is flushed: before that no write may change them, see `settleLent`.
+   */
+  lend(offsetBytes: number, address: number, lengthBytes: number): void {
+    this.#lent ??= new LentPieces();
+    const lent = this.#lent;
+    lent.add(this.#used, offsetBytes, address, lengthBytes);
+    if (lent.count === LENT_PIECES_MAX || lent.bytes >= LENT_BYTES_MAX) this.flush();
+  }
+
+  /** A write to the range is about to begin: what was lent of it before is captured now. */
+  settleLent(offsetBytes: number, lengthBytes: number): void {
+    if (this.#lent !== null && this.#lent.touch(offsetBytes, lengthBytes)) this.flush();
+  }
+
+  /** Anything on any device is about to change. */
+  settleAllLent(): void {
+    if (this.#lent !== null && this.#lent.count > 0) this.flush();
+  }
+
   /** Sends what was committed. */
   flush(): void {
     const chunk = this.#chunk;
@@ -74,15 +123,81 @@ export class Output {
     const used = this.#used;
     this.#chunk = null;
     this.#used = 0;
-    if (used === 0) this.#pool.give(chunk);
+    if (this.#lent !== null && this.#lent.count > 0) this.#sendLent(this.#lent, chunk, used);
+    else if (used === 0) this.#pool.give(chunk);
     else this.sendChunk(chunk, used);
+  }
+
+  /** One message of headers and lent blocks; what the socket does not take is copied at once. */
+  #sendLent(lent: LentPieces, chunk: Chunk, used: number): void {
+    const { message } = this.#plane;
+    const total = used + lent.bytes;
+    invariant(message !== null && this.#transport.gather !== undefined, 'blocks can be lent');
+    if (!this.#closed) {
+      lent.fill(message, chunk.bytes, used);
+      const sent = this.#transport.gather(message);
+      if (sent < total) this.#copyRest(message, lent, chunk, used, sent);
+    }
+    lent.clear();
+    this.#pool.give(chunk);
+  }
+
+  /** Puts what is left of a message behind its first `sent` bytes into chunks. */
+  #copyRest(
+    message: LentMessage,
+    lent: LentPieces,
+    headers: Chunk,
+    used: number,
+    sent: number,
+  ): void {
+    let skip = sent;
+    let at = 0;
+    let to = this.#pool.take();
+    let filled = 0;
+    const copy = (length: number, piece: (done: number, take: number) => boolean): boolean => {
+      for (let done = Math.min(skip, length); done < length;) {
+        if (filled === CHUNK_BYTES) {
+          this.#sendFull(to, filled);
+          to = this.#pool.take();
+          filled = 0;
+        }
+        const take = Math.min(length - done, CHUNK_BYTES - filled);
+        if (!piece(done, take)) return false;
+        filled += take;
+        done += take;
+      }
+      skip -= Math.min(skip, length);
+      return true;
+    };
+    const header = (end: number): boolean =>
+      copy(end - at, (done, take) => {
+        headers.bytes.copy(to.bytes, filled, at + done, at + done + take);
+        return true;
+      });
+    let whole = true;
+    for (let n = 0; n < lent.count && whole; n++) {
+      whole = header(lent.cut(n));
+      at = lent.cut(n);
+      whole &&= copy(lent.length(n), (done, take) =>
+        message.copyLent(lent.address(n) + done, to.bytes, filled, take),
+      );
+    }
+    if (whole) header(used);
+    else this.#torn = true;
+    if (whole && filled > 0) this.#sendFull(to, filled);
+    else this.#pool.give(to);
+  }
+
+  #sendFull(chunk: Chunk, lengthBytes: number): void {
+    if (this.#transport.send(chunk, lengthBytes)) this.#pool.give(chunk);
+    else this.#unsentBytes += lengthBytes;
   }
 
   /** Sends a chunk that was filled elsewhere, behind what was committed. */
   sendChunk(chunk: Chunk, lengthBytes: number): void {
     if (this.#chunk !== null && this.#used > 0) this.flush();
-    if (this.#closed || this.#transport.send(chunk, lengthBytes)) this.#pool.give(chunk);
-    else this.#unsentBytes += lengthBytes;
+    if (this.#closed || this.#torn) this.#pool.give(chunk);
+    else this.#sendFull(chunk, lengthBytes);
   }
 
   /** The transport is done with a chunk. */

@@ -50,6 +50,8 @@ export type LoginStatus = (typeof LoginStatus)[keyof typeof LoginStatus];
 /** The answer to a login. `reason` is for people, in plain words, and never goes on the wire. */
 export type Verdict =
   | { readonly kind: 'allow'; readonly chap: ChapCredentials | null }
+  /** Another thread of this server has the target; the connection goes there as it is. */
+  | { readonly kind: 'handover'; readonly home: number }
   | { readonly kind: 'deny'; readonly status: LoginStatus; readonly reason: string }
   | {
       readonly kind: 'redirect';
@@ -84,6 +86,9 @@ export type ExportConfig = {
   /** Send every login elsewhere instead. */
   readonly redirect?: PortalAddress & { readonly permanent?: boolean };
 };
+
+/** A target of another thread of the same server: plain data. */
+export type DistantExport = Pick<ExportConfig, 'iqn' | 'access'> & { readonly home: number };
 
 /** A target and what stands behind it. */
 export type Export = { readonly config: ExportConfig; readonly scsi: ScsiTarget };

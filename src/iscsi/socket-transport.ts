@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import type { SocketConstructorOpts } from 'node:net';
 import { InternalError } from '#base/mod.ts';
+import type { LentMessage } from '#block/mod.ts';
 import type { Clock } from '#base/mod.ts';
 import type { Chunk } from './data-plane.ts';
 import { LINGER_MS } from './limits.ts';
@@ -8,6 +9,7 @@ import type { Transport } from './output.ts';
 import type { PortalAddress } from './policy.ts';
 
 const NOTHING = new Uint8Array(0);
+const NO_DESCRIPTOR = -1;
 /** Where Node keeps a socket's handle: the one internal name that this project uses. */
 const HANDLE = '_handle';
 /** First probe of TCP keep-alive, for peers that take no pings (iPXE). */
@@ -29,6 +31,8 @@ export class SocketTransport implements Transport {
   readonly peer: PortalAddress;
   readonly portal: PortalAddress;
   readonly #socket: Socket;
+  /** The socket's descriptor; good until it is destroyed. */
+  readonly #fd: number;
   readonly #clock: Clock;
   #events: SocketEvents | null = null;
   #over: (() => void) | null = null;
@@ -43,6 +47,7 @@ export class SocketTransport implements Transport {
     };
     const socket = adopt(accepted, { onread: { buffer, callback } });
     this.#socket = socket;
+    this.#fd = descriptorOf(socket);
     this.peer = { address: plainAddress(socket.remoteAddress), port: socket.remotePort ?? 0 };
     this.portal = { address: plainAddress(socket.localAddress), port: socket.localPort ?? 0 };
     socket.setNoDelay(true);
@@ -82,6 +87,13 @@ export class SocketTransport implements Transport {
     // Only now is a callback needed: an empty write behind the one that is under way brings it.
     socket.write(NOTHING, done);
     return false;
+  }
+
+  gather(message: LentMessage): number {
+    const socket = this.#socket;
+    // A destroyed socket's descriptor is closed, and may be another's by now.
+    const able = this.#fd >= 0 && !socket.destroyed && socket.writableLength === 0;
+    return Math.max(0, message.send(able ? this.#fd : NO_DESCRIPTOR));
   }
 
   pause(): void {
@@ -128,6 +140,14 @@ function adopt(accepted: Socket, options: SocketConstructorOpts): Socket {
   Reflect.set(accepted, HANDLE, null);
   accepted.destroy();
   return new Socket({ ...options, handle: handle as never });
+}
+
+/** The descriptor behind a socket, where there is one. */
+function descriptorOf(socket: Socket): number {
+  const handle: unknown = Reflect.get(socket, HANDLE);
+  const fd: unknown =
+    typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : -1;
+  return typeof fd === 'number' ? fd : NO_DESCRIPTOR;
 }
 
 /** An address without the `::ffff:` that IPv4 peers of a dual-stack listener have. */

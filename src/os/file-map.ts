@@ -82,10 +82,10 @@ export function readMapped(
 ): boolean {
   if (!(at >= 0 && at + lengthBytes <= into.length)) return false;
   const to = addressOf(into) + at;
-  const iovecs = new Uint32Array([
-    ...[to >>> 0, to / TWO_32, lengthBytes, 0],
-    ...[address >>> 0, address / TWO_32, lengthBytes, 0],
-  ]);
+  // Two struct iovec { void *base; size_t length }, each as four halves.
+  const iovecs = new Uint32Array(8);
+  iovecs.set([to >>> 0, to / TWO_32, lengthBytes, 0], 0);
+  iovecs.set([address >>> 0, address / TWO_32, lengthBytes, 0], 4);
   const iovec = addressOf(iovecs);
   return copyOwn()(process.pid, iovec, 1, iovec + 16, 1, 0) === lengthBytes;
 }
