@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { RawSource } from '#block/mod.ts';
 import { Running } from '../lab/process.ts';
 import { BlockOracle } from '../sim/block-oracle.ts';
 import { Random } from '../sim/random.ts';
@@ -26,6 +27,7 @@ const START_SHARE = 0.05;
 
 /** One disk that outlives its targets, with what is known about it. */
 export type Disk = TargetDisk & {
+  readonly source: RawSource;
   readonly oracle: BlockOracle;
   generation: number;
   /** What it holds can only be told after a target has opened it. */
@@ -37,12 +39,17 @@ export type Tally = { underLoad: number; starting: number; acknowledged: number 
 
 /** Makes the disks of one lane in a folder. */
 export function makeDisks(folder: string): Disk[] {
-  const disk = (name: string, more: Partial<TargetDisk>, needsOpening = false): Disk => {
+  const disk = (
+    name: string,
+    more: Partial<Omit<TargetDisk, 'source'>>,
+    needsOpening = false,
+  ): Disk => {
     const path = join(folder, name);
     writeFileSync(path, '');
     truncateSync(path, BLOCKS * BLOCK_BYTES);
     const oracle = new BlockOracle(BLOCKS);
-    return { path, cache: 'writeback', ...more, oracle, generation: 0, needsOpening };
+    const source = { kind: 'raw', path } as const;
+    return { source, cache: 'writeback', ...more, oracle, generation: 0, needsOpening };
   };
   return [
     disk('writeback.raw', {}),
@@ -106,7 +113,7 @@ export class Lane {
   }
 
   #spawn(): Running {
-    const disks = this.#disks.map(({ path, cache, log }) => ({ path, cache, log }));
+    const disks = this.#disks.map(({ source, cache, log }) => ({ source, cache, log }));
     const program = new URL('target.ts', import.meta.url).pathname;
     const args = [program, JSON.stringify({ disks })];
     return new Running(process.execPath, args, { env: this.#env });
@@ -126,7 +133,7 @@ export class Lane {
             random,
             blocksMax: BLOCKS_MAX,
             writeCache: disk.cache === 'writeback',
-            atomic: disk.log !== undefined,
+            atomic: disk.log === undefined ? 0 : 6,
             crash: 'process',
           },
           disk.generation,
@@ -142,6 +149,11 @@ export class Lane {
         keepBusy(initiator, lun, workload);
       });
     };
+    for (const initiator of initiators) {
+      initiator.failed = () => {
+        this.#killer.kill(target.pid, 0);
+      };
+    }
     for (let i = 0; i < DEPTH; i++) {
       for (const initiator of initiators) {
         for (const [lun, workload] of workloads.entries()) keepBusy(initiator, lun, workload);
@@ -164,7 +176,7 @@ export class Lane {
 
 function judge(disk: Disk): void {
   const content = Buffer.alloc(BLOCKS * BLOCK_BYTES);
-  const fd = openSync(disk.path, 'r');
+  const fd = openSync(disk.source.path, 'r');
   try {
     assert.equal(readSync(fd, content, 0, content.length, 0), content.length);
   } finally {
@@ -173,6 +185,6 @@ function judge(disk: Disk): void {
   try {
     disk.oracle.crashed(content);
   } catch (cause) {
-    throw new Error(`${disk.path}: ${String(cause)}`, { cause });
+    throw new Error(`${disk.source.path}: ${String(cause)}`, { cause });
   }
 }

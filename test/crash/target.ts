@@ -2,17 +2,18 @@
  * The target that crash tests kill: the same `TargetServer`, `LogicalUnit` and devices as
  * `polyboot export`, and nothing else, so that it is up in a tenth of a second.
  *
- *   node test/crash/target.ts '{"disks":[{"path":"disk.raw","cache":"writeback"}]}'
+ *   node test/crash/target.ts '{"disks":[{"source":{"kind":"raw","path":"a.raw"},"cache":"writeback"}]}'
  *
  * LUN n is the n-th disk. Prints `ready PORT`; SIGTERM ends it.
  */
-import { AtomicLogFile, openRaw } from '#block/mod.ts';
+import { AtomicLogFile, BasePool, openDisk } from '#block/mod.ts';
+import type { DiskSource } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
 
 /** One disk of the target. */
 export type TargetDisk = {
-  readonly path: string;
+  readonly source: DiskSource;
   readonly cache: 'writeback' | 'writethrough';
   /** Offers WRITE ATOMIC with this file as its log. */
   readonly log?: string;
@@ -22,8 +23,9 @@ export const TARGET_IQN = 'iqn.2026-11.org.polyboot:crash';
 
 async function serve(disks: readonly TargetDisk[]): Promise<void> {
   const units = new LogicalUnitSet({ targetName: TARGET_IQN });
-  for (const [lun, { path, cache, log }] of disks.entries()) {
-    const device = await openRaw(path);
+  const bases = new BasePool();
+  for (const [lun, { source, cache, log }] of disks.entries()) {
+    const device = await openDisk(source, {}, bases);
     const identity = {
       vendor: 'POLYBOOT',
       product: 'CRASH',

@@ -28,7 +28,14 @@ const IMMEDIATE_BYTES_MAX = 8192;
 
 const READ_BLOCKS = 512;
 
-type Pending = { readonly out: Buffer; readonly data: Buffer[]; ended(answer: Answer): void };
+/** An answer with all of its sense data. */
+export type WireAnswer = Answer & { readonly raw: Buffer };
+
+type Pending = {
+  readonly out: Buffer;
+  readonly data: Buffer[];
+  readonly ended: (answer: WireAnswer) => void;
+};
 
 /**
  * An initiator over TCP for tests that kill the target: many commands at once, immediate data and
@@ -40,8 +47,10 @@ export class WireInitiator {
   #incoming: Buffer = Buffer.alloc(0);
   #cmdSn = 1;
   #tag = 0;
-  /** What a callback threw; the test looks at the end. */
+  /** What a callback threw first; the test looks at the end. */
   failure: unknown = null;
+  /** Called when one throws. */
+  failed: () => void = () => {};
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -50,13 +59,14 @@ export class WireInitiator {
         this.#received(data);
       } catch (e) {
         this.failure ??= e;
+        this.failed();
       }
     });
     // The kill resets the connection.
     socket.on('error', () => {});
   }
 
-  /** Connects, logs in, and takes the news that the session is new. Rejects when the target dies. */
+  /** Connects, logs in, takes the news that the session is new. Rejects when the target dies. */
   static async login(
     port: number,
     target: string,
@@ -74,7 +84,7 @@ export class WireInitiator {
     const initiator = new WireInitiator(socket);
     const cdb = Buffer.alloc(16);
     for (let lun = 0; lun < luns; lun++) {
-      await initiator.#run(lun, { name: 'TEST UNIT READY', cdb, out: null, inBytes: 0 });
+      await initiator.run(lun, { name: 'TEST UNIT READY', cdb, out: null, inBytes: 0 });
     }
     return initiator;
   }
@@ -84,19 +94,23 @@ export class WireInitiator {
     return this.#pending.size;
   }
 
-  /** Sends a command; its `ended` is called when it is answered. */
+  /** Sends a command; its `ended` is called when it is answered, then `then`. */
   start(lun: number, operation: Operation, then: () => void = () => {}): void {
+    this.#send(lun, operation, (answer) => {
+      operation.ended(answer);
+      then();
+    });
+  }
+
+  #send(
+    lun: number,
+    operation: Omit<Operation, 'ended'>,
+    ended: (answer: WireAnswer) => void,
+  ): void {
     const out = operation.out ?? Buffer.alloc(0);
     this.#tag += 1;
     const tag = this.#tag;
-    this.#pending.set(tag, {
-      out,
-      data: [],
-      ended(answer) {
-        operation.ended(answer);
-        then();
-      },
-    });
+    this.#pending.set(tag, { out, data: [], ended });
     const pdu = encodeScsiCommand({
       immediate: false,
       final: true,
@@ -122,7 +136,7 @@ export class WireInitiator {
     for (let lba = 0; lba < blocks; lba += READ_BLOCKS) {
       const count = Math.min(READ_BLOCKS, blocks - lba);
       const cdb = cdb10(0x28, 0, lba, count);
-      const answer = await this.#run(lun, { name: 'READ', cdb, out: null, inBytes: count * 512 });
+      const answer = await this.run(lun, { name: 'READ', cdb, out: null, inBytes: count * 512 });
       assert.equal(answer.status, 0, `READ: sense ${answer.sense}`);
       pieces.push(answer.data);
     }
@@ -138,17 +152,17 @@ export class WireInitiator {
     this.#socket.destroy();
   }
 
-  #run(lun: number, operation: Omit<Operation, 'ended'>): Promise<Answer> {
+  /** Sends a command and waits for its answer. Rejects when the target dies. */
+  run(lun: number, operation: Omit<Operation, 'ended'>): Promise<WireAnswer> {
     return new Promise((resolve, reject) => {
       const gone = (): void => {
         reject(new Error('the target is gone'));
       };
       this.#socket.once('close', gone);
-      const ended = (answer: Answer): void => {
+      this.#send(lun, operation, (answer) => {
         this.#socket.off('close', gone);
         resolve(answer);
-      };
-      this.start(lun, { ...operation, ended });
+      });
     });
   }
 
@@ -171,19 +185,23 @@ export class WireInitiator {
       const p = decodeDataIn(pdu);
       const pending = this.#pendingOf(p.initiatorTaskTag);
       pending.data.push(Buffer.from(p.data));
-      if (p.hasStatus) this.#end(p.initiatorTaskTag, p.status, '');
+      if (p.hasStatus) this.#end(p.initiatorTaskTag, p.status, NO_BYTES);
       return undefined;
     }
     assert.equal(opcode, Opcode.SCSI_RESPONSE);
     const p = decodeScsiResponse(pdu);
-    const sense = p.sense.length > 0 ? senseText(p.sense) : '';
-    return this.#end(p.initiatorTaskTag, p.status, sense);
+    return this.#end(p.initiatorTaskTag, p.status, p.sense);
   }
 
-  #end(tag: number, status: number, sense: string): void {
+  #end(tag: number, status: number, sense: Uint8Array): void {
     const pending = this.#pendingOf(tag);
     this.#pending.delete(tag);
-    pending.ended({ status, sense, data: Buffer.concat(pending.data) });
+    pending.ended({
+      status,
+      sense: sense.length > 0 ? senseText(sense) : '',
+      raw: Buffer.from(sense),
+      data: Buffer.concat(pending.data),
+    });
   }
 
   #pendingOf(tag: number): Pending {

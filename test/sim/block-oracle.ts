@@ -190,7 +190,7 @@ export class BlockOracle {
     }
   }
 
-  /** An atomic write of which one block is seen is seen in every block, but where it is overwritten. */
+  /** An atomic write that is seen in one block is seen in all, but where it was overwritten. */
   #judgeAtomic(found: readonly Version[]): void {
     for (const write of new Set(found.map((v) => v.write))) {
       if (!write.atomic) continue;

@@ -27,8 +27,8 @@ export type WorkloadOptions = {
   readonly writeCache: boolean;
   /** Switches the write cache now and then. */
   readonly modeSelect?: boolean;
-  /** WRITE ATOMIC is offered. */
-  readonly atomic?: boolean;
+  /** WRITE ATOMIC is offered, and has this weight among the commands (a WRITE has 12). */
+  readonly atomic?: number;
   /** Errors other than a miscompare are no failure of the test (faults are injected). */
   readonly mayFail?: boolean;
   /** For kill -9: every GOOD is a promise. For a power cut only what was flushed is. */
@@ -49,13 +49,11 @@ const MIX = [
   ['unmap', 2],
   ['compareWrite', 3],
   ['orWrite', 1],
-  ['atomic', 3],
   ['sync', 3],
   ['read', 4],
   ['readFua', 1],
-  ['modeSelect', 1],
 ] as const;
-type Kind = (typeof MIX)[number][0];
+type Kind = (typeof MIX)[number][0] | 'atomic' | 'modeSelect';
 
 /**
  * Random commands for one disk, and what their answers promise, told to the oracle. Commands may
@@ -77,12 +75,12 @@ export class Workload {
     this.#oracle = options.oracle;
     this.#writeCache = options.writeCache;
     this.#generation = generation;
-    const offered = (kind: Kind): boolean =>
-      (kind !== 'atomic' || options.atomic === true) &&
-      (kind !== 'modeSelect' || options.modeSelect === true);
-    this.#kinds = MIX.flatMap(([kind, weight]) =>
-      offered(kind) ? Array.from({ length: weight }, () => kind) : [],
-    );
+    const mix = [
+      ...MIX,
+      ['atomic', options.atomic ?? 0],
+      ['modeSelect', options.modeSelect === true ? 1 : 0],
+    ] as const;
+    this.#kinds = mix.flatMap(([kind, weight]) => Array.from({ length: weight }, () => kind));
   }
 
   /** The last generation in use. */
