@@ -27,6 +27,8 @@ export interface ConnectionHost {
   discoveryRefusalFor(connection: Connection): string | null;
   /** A peer was turned away; `reason` is one of a few fixed texts. */
   turnedAway(connection: Connection, reason: string): void;
+  /** Another thread takes the socket, and the login request that we have read from it. */
+  handOver(connection: Connection, home: number, login: Uint8Array): void;
   /** It has logged in: no longer half open. */
   opened(connection: Connection, session: Session): void;
   /** The socket is done for; tasks may still be draining. */

@@ -1,6 +1,7 @@
 import { InternalError, messageOf } from '#base/mod.ts';
 import { Collector } from './collector.ts';
 import type { ConnectionHost } from './connection-host.ts';
+import type { Phase } from './connection-phase.ts';
 import type { Chunk, DataPlane } from './data-plane.ts';
 import type { FenceReason, ServerCounter } from './events.ts';
 import { endEvent } from './ending.ts';
@@ -15,7 +16,7 @@ import { Output } from './output.ts';
 import type { Transport } from './output.ts';
 import { NO_DIGESTS, Opcode, decodeLoginRequest, encodeLoginResponse } from './pdu/mod.ts';
 import { framePdu, opcodeOf } from './pdu/mod.ts';
-import type { LoginResponse } from './pdu/mod.ts';
+import type { LoginResponse, Pdu } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
 import type { PortalAddress } from './policy.ts';
 import { Receiver } from './receiver.ts';
@@ -27,20 +28,6 @@ import type { SessionOwner } from './session.ts';
 import { NO_LOGICAL_UNITS } from './target.ts';
 import type { Target } from './target.ts';
 import { TextPhase } from './text-phase.ts';
-
-/** Phases of a connection; they only move forward. */
-type Phase =
-  | { readonly name: 'login'; readonly machine: LoginMachine; readonly sinceMs: number }
-  /** The login is granted and waits until older sessions are fenced. */
-  | { readonly name: 'admitting' }
-  | {
-      readonly name: 'full-feature';
-      readonly session: Session;
-      readonly feature: FullFeature;
-      readonly services: Services;
-      readonly target: Target | null;
-    }
-  | { readonly name: 'closed' };
 
 /**
  * One connection from accept to close, whatever it is made of (a socket, or two arrays in a test).
@@ -170,7 +157,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
       this.lost('a PDU other than a login request before the login was over');
       return;
     }
-    this.#outcome(phase.machine, phase.machine.step(decodeLoginRequest(pdu)));
+    this.#outcome(phase.machine, phase.machine.step(decodeLoginRequest(pdu)), pdu);
   }
 
   fault(fault: ReceiveFault): void {
@@ -180,7 +167,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
 
   // Login.
 
-  #outcome(machine: LoginMachine, outcome: LoginOutcome): void {
+  #outcome(machine: LoginMachine, outcome: LoginOutcome, request: Pdu): void {
     switch (outcome.kind) {
       case 'reply':
         this.#sendLogin(outcome.response);
@@ -188,9 +175,21 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
       case 'refuse':
         this.#refuse(machine, outcome.response, outcome.reason);
         return;
+      case 'handover':
+        this.#handOver(outcome.home, request);
+        return;
       case 'admit':
         this.#admit(machine, outcome.response, outcome.grant);
     }
+  }
+
+  /** The connection goes on in another thread, as if it had come in there. */
+  #handOver(home: number, request: Pdu): void {
+    this.#phase = { name: 'closed' };
+    this.#receiver.stop();
+    this.#output.close();
+    this.#host.closed(this);
+    this.#host.handOver(this, home, framePdu(request, NO_DIGESTS));
   }
 
   #refuse(machine: LoginMachine, response: LoginResponse, reason: string): void {

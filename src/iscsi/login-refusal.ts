@@ -32,7 +32,7 @@ export function unauthenticated(reason: string): LoginRefusal {
  * The refusal that a verdict asks for. A redirection always names the port: iPXE stores the default
  * one in the wrong byte order, and would knock at 48140 (its iscsi.c).
  */
-export function refusalOf(verdict: Exclude<Verdict, { kind: 'allow' }>): LoginRefusal {
+export function refusalOf(verdict: Extract<Verdict, { kind: 'deny' | 'redirect' }>): LoginRefusal {
   if (verdict.kind === 'deny') return new LoginRefusal(verdict.status, verdict.reason);
   const { portal, permanent } = verdict;
   const status = permanent ? LoginStatus.MOVED_PERMANENTLY : LoginStatus.MOVED_TEMPORARILY;

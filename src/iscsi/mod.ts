@@ -3,4 +3,4 @@ export type { NegotiationOffer } from './keys.ts';
 export { normalizeIscsiName } from './names.ts';
 export * from './policy.ts';
 export { TargetServer } from './server.ts';
-export type { SessionFilter, TargetServerOptions } from './server.ts';
+export type { DetachedConnection, SessionFilter, TargetServerOptions } from './server.ts';

@@ -1,14 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import {
-  Counters,
-  EnvironmentError,
-  UserError,
-  errnoOf,
-  silentLog,
-  systemClock,
-} from '#base/mod.ts';
+import { Counters, InternalError, UserError, silentLog, systemClock } from '#base/mod.ts';
 import type { Cancel, Clock, Log } from '#base/mod.ts';
 import type { Nexus, ScsiTarget } from '#scsi/mod.ts';
 import { Admission, ROOM_NEEDED } from './admission.ts';
@@ -23,11 +17,13 @@ import type { NegotiationOffer } from './keys.ts';
 import { LOGOUT_GRACE_MS, RECEIVE_BUFFER_BYTES, SWEEP_MS } from './limits.ts';
 import { formatPortal, normalizeIscsiName } from './names.ts';
 import type { Transport } from './output.ts';
-import type { ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
+import type { DistantExport, ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
+import { portalError } from './portal-error.ts';
 import { RefusalLog } from './refusal-log.ts';
 import type { Session } from './session.ts';
 import { SocketTransport, plainAddress } from './socket-transport.ts';
 import { Target, fenceAll } from './target.ts';
+import { addTraffic, noTraffic } from './traffic.ts';
 
 /** What a `TargetServer` can be given; everything has a default. */
 export type TargetServerOptions = {
@@ -38,7 +34,12 @@ export type TargetServerOptions = {
   readonly policy?: TargetPolicy;
   readonly offer?: Partial<NegotiationOffer>;
   readonly random?: (bytes: number) => Uint8Array;
+  /** Gives a connection to the thread `home`, which calls `takeOver`; see `setDistant`. */
+  readonly giveAway?: (home: number, connection: DetachedConnection) => void;
 };
+
+/** A connection between two threads: its socket, and the login request that was read from it. */
+export type DetachedConnection = { readonly fd: number; readonly login: Uint8Array };
 
 /** Which sessions are meant; all given fields must match. */
 export type SessionFilter = {
@@ -60,6 +61,8 @@ export class TargetServer implements ConnectionHost {
   readonly offer: NegotiationOffer;
   readonly random: (bytes: number) => Uint8Array;
   readonly #exports = new ExportPolicy();
+  readonly #giveAway: TargetServerOptions['giveAway'];
+  readonly #sockets = new Map<Connection, SocketTransport>();
   readonly #targets = new Map<string, Target>();
   readonly #listeners: Server[] = [];
   readonly #portals: PortalAddress[] = [];
@@ -85,18 +88,23 @@ export class TargetServer implements ConnectionHost {
     this.policy = options.policy ?? this.#exports;
     this.offer = { ...DEFAULT_OFFER, ...options.offer };
     this.random = options.random ?? randomBytes;
+    this.#giveAway = options.giveAway;
     this.#armSweep();
   }
 
   /**
    * Listens on every portal (port 0: any free one) and returns where. Throws `EnvironmentError`
-   * when one of them cannot be had; none stays open then.
+   * when one of them cannot be had; none stays open then. With `reusePort` several threads share a
+   * portal, and the kernel spreads the connections over them.
    */
-  async listen(portals: readonly PortalAddress[]): Promise<PortalAddress[]> {
+  async listen(
+    portals: readonly PortalAddress[],
+    options: { readonly reusePort?: boolean } = {},
+  ): Promise<PortalAddress[]> {
     const opened: PortalAddress[] = [];
     for (const portal of portals) {
       try {
-        opened.push(await this.#listenOn(portal));
+        opened.push(await this.#listenOn(portal, options.reusePort ?? false));
       } catch (e) {
         for (const listener of this.#listeners.splice(-opened.length, opened.length)) {
           listener.close();
@@ -112,6 +120,22 @@ export class TargetServer implements ConnectionHost {
   addExport(config: ExportConfig, scsi: ScsiTarget): void {
     const kept = this.#exports.add(config);
     this.#targets.set(kept.iqn, new Target({ config: kept, scsi }));
+  }
+
+  /** The targets that other threads of this server have: logins to them are given away. */
+  setDistant(exports: readonly DistantExport[]): void {
+    this.#exports.setDistant(exports);
+  }
+
+  /** A connection that another thread gave away: it goes on here. */
+  takeOver({ fd, login }: DetachedConnection): void {
+    if (this.#closing !== null) {
+      closeSync(fd);
+      return;
+    }
+    const connection = this.#start(new SocketTransport(fd, this.#buffer, this.#view, this.clock));
+    const bytes = Uint8Array.from(login);
+    connection.received(bytes, new DataView(bytes.buffer), 0, bytes.length);
   }
 
   /** Ends every session of the target; resolves when nothing can reach its units any more. */
@@ -233,6 +257,14 @@ export class TargetServer implements ConnectionHost {
     this.#refusals.note(reason, connection.peer.address, this.clock.monotonicMs());
   }
 
+  handOver(connection: Connection, home: number, login: Uint8Array): void {
+    const transport = this.#sockets.get(connection);
+    if (transport === undefined || this.#giveAway === undefined) {
+      throw new InternalError('a connection that nobody can take was given away');
+    }
+    this.#giveAway(home, { fd: transport.detach(), login });
+  }
+
   opened(connection: Connection, session: Session): void {
     this.#halfOpen.delete(connection);
     this.#open.set(connection, session.info.kind);
@@ -256,13 +288,13 @@ export class TargetServer implements ConnectionHost {
 
   // Listening.
 
-  #listenOn(portal: PortalAddress): Promise<PortalAddress> {
+  #listenOn(portal: PortalAddress, reusePort: boolean): Promise<PortalAddress> {
     const listener = createServer({ pauseOnConnect: true }, (socket) => {
       this.#accept(socket);
     });
     return new Promise((resolve, reject) => {
       listener.once('error', reject);
-      listener.listen({ host: portal.address, port: portal.port }, () => {
+      listener.listen({ host: portal.address, port: portal.port, reusePort }, () => {
         listener.off('error', reject);
         listener.on('error', (e) => {
           this.log.error({ error: e, portal: formatPortal(portal) }, 'listener failed');
@@ -288,12 +320,18 @@ export class TargetServer implements ConnectionHost {
       socket.destroy();
       return;
     }
-    const transport = new SocketTransport(socket, this.#buffer, this.#view, this.clock);
+    this.#start(new SocketTransport(socket, this.#buffer, this.#view, this.clock));
+  }
+
+  #start(transport: SocketTransport): Connection {
     const connection = this.connect(transport, transport);
     this.#admission.entered(connection);
+    this.#sockets.set(connection, transport);
     transport.start(connection, () => {
       this.#admission.left(connection);
+      this.#sockets.delete(connection);
     });
+    return connection;
   }
 
   /**
@@ -325,43 +363,4 @@ function matches(session: Session, filter: SessionFilter): boolean {
     (filter.initiatorName === undefined || filter.initiatorName === info.initiatorName) &&
     (filter.targetName === undefined || filter.targetName === info.targetName)
   );
-}
-
-function noTraffic(): Traffic {
-  return {
-    readCommands: 0,
-    readBytes: 0,
-    writeCommands: 0,
-    writtenBytes: 0,
-    otherCommands: 0,
-    coldReads: 0,
-  };
-}
-
-function addTraffic(to: Traffic, more: Readonly<Traffic>): void {
-  to.readCommands += more.readCommands;
-  to.readBytes += more.readBytes;
-  to.writeCommands += more.writeCommands;
-  to.writtenBytes += more.writtenBytes;
-  to.otherCommands += more.otherCommands;
-  to.coldReads += more.coldReads;
-}
-
-function portalError(portal: PortalAddress, e: unknown): EnvironmentError {
-  const errno = errnoOf(e);
-  const what = `the iSCSI target cannot listen on ${formatPortal(portal)}`;
-  const causes: Record<string, { why: string; todo: string }> = {
-    EADDRINUSE: {
-      why: 'another program listens there already',
-      todo: `find it with "ss -ltnp | grep :${portal.port}" and stop it, or choose another port`,
-    },
-    EACCES: { why: 'no permission for that port', todo: 'use a port above 1023, or run as root' },
-    EADDRNOTAVAIL: {
-      why: 'this host does not have that address',
-      todo: 'list its addresses with "ip addr", or listen on 0.0.0.0',
-    },
-  };
-  const known = causes[errno ?? ''];
-  const why = errno ?? 'the operating system refused it';
-  return new EnvironmentError('portal', { what, ...(known ?? { why }) }, { cause: e });
 }

@@ -4,6 +4,7 @@ import { InternalError } from '#base/mod.ts';
 import type { LentMessage } from '#block/mod.ts';
 import type { Clock } from '#base/mod.ts';
 import type { Chunk } from './data-plane.ts';
+import { duplicateDescriptor } from '#os/mod.ts';
 import { LINGER_MS } from './limits.ts';
 import type { Transport } from './output.ts';
 import type { PortalAddress } from './policy.ts';
@@ -38,14 +39,18 @@ export class SocketTransport implements Transport {
   #over: (() => void) | null = null;
   #lost = false;
 
-  /** `accepted` must come from a server with `pauseOnConnect`: nothing was read from it yet. */
-  constructor(accepted: Socket, buffer: Buffer, view: DataView, clock: Clock) {
+  /**
+   * `from` is a socket of a server with `pauseOnConnect`, from which nothing was read yet, or a
+   * descriptor that another thread detached.
+   */
+  constructor(from: Socket | number, buffer: Buffer, view: DataView, clock: Clock) {
     this.#clock = clock;
     const callback = (bytes: number): boolean => {
       this.#events?.received(buffer, view, 0, bytes);
       return true;
     };
-    const socket = adopt(accepted, { onread: { buffer, callback } });
+    const options: SocketConstructorOpts = { onread: { buffer, callback } };
+    const socket = typeof from === 'number' ? opened(from, options) : adopt(from, options);
     this.#socket = socket;
     this.#fd = descriptorOf(socket);
     this.peer = { address: plainAddress(socket.remoteAddress), port: socket.remotePort ?? 0 };
@@ -121,6 +126,13 @@ export class SocketTransport implements Transport {
     this.#socket.destroy();
   }
 
+  /** Lets go of the connection and leaves it open: a descriptor for another thread. */
+  detach(): number {
+    const fd = duplicateDescriptor(this.#fd);
+    this.abort();
+    return fd;
+  }
+
   #gone(reason: string): void {
     if (this.#lost) return;
     this.#lost = true;
@@ -140,6 +152,11 @@ function adopt(accepted: Socket, options: SocketConstructorOpts): Socket {
   Reflect.set(accepted, HANDLE, null);
   accepted.destroy();
   return new Socket({ ...options, handle: handle as never });
+}
+
+/** A socket of a descriptor that came from another thread; it reads when `start` says so. */
+function opened(fd: number, options: SocketConstructorOpts): Socket {
+  return new Socket({ ...options, fd, readable: true, writable: true }).pause();
 }
 
 /** The descriptor behind a socket, where there is one. */

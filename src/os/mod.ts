@@ -1,5 +1,6 @@
 export { blockDeviceGeometry } from './block-geometry.ts';
 export type { BlockGeometry } from './block-geometry.ts';
+export { duplicateDescriptor } from './descriptor.ts';
 export { Doorbell } from './doorbell.ts';
 export { ReadySet } from './epoll.ts';
 export { FileMap, MAP_PAGE_BYTES, readMapped } from './file-map.ts';

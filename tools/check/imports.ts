@@ -13,7 +13,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   block: ['base', 'os'],
   disk: ['base'],
   scsi: ['base', 'block'],
-  iscsi: ['base', 'block', 'scsi', 'net'],
+  iscsi: ['base', 'block', 'scsi', 'net', 'os'],
   dhcp: ['base', 'net', 'os'],
   radv: ['base', 'net', 'os'],
   tftp: ['base', 'net', 'os'],
