@@ -51,3 +51,5 @@ export const RESERVE_CLUSTERS_MIN = 16;
 
 /** Decompressed clusters kept per image, for readers smaller than a cluster. */
 export const DECOMPRESSED_BYTES: number = 512 * 1024;
+/** L1 tables of all snapshots together, so that 65,536 of 32 MiB are not read for hours. */
+export const ALL_L1_BYTES_MAX: number = 256 * MIB;

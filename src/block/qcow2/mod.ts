@@ -1,6 +1,9 @@
+export { checkQcow2, checkQcow2On } from './check.ts';
 export { createQcow2 } from './create.ts';
+export { Qcow2Device } from './device.ts';
 export type { ImageFile } from './image-file.ts';
 export { readQcow2Info } from './info.ts';
+export { openQcow2, openQcow2On } from './open.ts';
 export type {
   Qcow2Backing,
   Qcow2CheckOptions,
@@ -10,5 +13,3 @@ export type {
   Qcow2Report,
   Qcow2Snapshot,
 } from './types.ts';
-export { checkQcow2, openQcow2, openQcow2On } from './open.ts';
-export type { Qcow2Device } from './open.ts';

@@ -1,0 +1,101 @@
+import { BlockError } from '../device.ts';
+import type { BlockDone } from '../device.ts';
+import type { Changes, Sealed } from './changes.ts';
+import { syncFile, writeBytes } from './file-io.ts';
+import type { Image } from './image.ts';
+
+/**
+ * Flushes and checkpoints, which are the same (durability contract 5): sync, so that data and
+ * refcounts are on stable media; write the tables that refer to them; sync. Those asked for while
+ * one runs share the next one.
+ */
+export class Checkpointer {
+  readonly #image: Image;
+  readonly #changes: Changes;
+  #waiters: BlockDone[] = [];
+  #running = false;
+  #wanted = false;
+  /** Tables that could not be written for want of space: first of all these. */
+  #left: Sealed | null = null;
+
+  constructor(image: Image, changes: Changes) {
+    this.#image = image;
+    this.#changes = changes;
+  }
+
+  /** Answers when all that was written before is on stable media. */
+  flush(done: BlockDone): void {
+    this.#waiters.push(done);
+    this.#run();
+  }
+
+  /** Makes a checkpoint soon, for nobody in particular. */
+  soon(): void {
+    if (this.#running) return;
+    this.#wanted = true;
+    this.#run();
+  }
+
+  #run(): void {
+    if (this.#running) return;
+    this.#running = true;
+    void this.#loop();
+  }
+
+  async #loop(): Promise<void> {
+    // Not within the call that asked.
+    await Promise.resolve();
+    while (this.#waiters.length > 0 || this.#wanted) {
+      const waiters = this.#waiters;
+      this.#waiters = [];
+      this.#wanted = false;
+      const error = await this.#once();
+      for (const waiter of waiters) waiter(error);
+    }
+    this.#running = false;
+  }
+
+  async #once(): Promise<BlockError | null> {
+    if (this.#image.failure !== null) return this.#image.failure;
+    try {
+      if (this.#left !== null) await this.#write(this.#left);
+      const sealed = this.#image.readOnly ? null : this.#changes.seal();
+      await this.#sync();
+      if (sealed !== null) await this.#write(sealed);
+      return null;
+    } catch (e) {
+      if (!(e instanceof BlockError)) throw e;
+      return e;
+    }
+  }
+
+  async #write(sealed: Sealed): Promise<void> {
+    this.#left = sealed;
+    const written = await Promise.allSettled(
+      sealed.pieces.map((p) => writeBytes(this.#image.file, p.position, p.bytes)),
+    );
+    for (const outcome of written) {
+      if (outcome.status === 'rejected') throw this.#judge(outcome.reason);
+    }
+    await this.#sync();
+    this.#left = null;
+    this.#changes.settle(sealed.epoch);
+  }
+
+  async #sync(): Promise<void> {
+    try {
+      await syncFile(this.#image.file);
+    } catch (e) {
+      const error = e instanceof BlockError ? e : new BlockError('io', String(e), 0);
+      this.#image.fail(error);
+      throw error;
+    }
+  }
+
+  /** Space can come back; a table that cannot be written for any other reason is the end. */
+  #judge(e: unknown): BlockError {
+    const error = e instanceof BlockError ? e : new BlockError('io', String(e), 0);
+    if (error.kind !== 'no-space') this.#image.fail(error);
+    return error;
+  }
+}
