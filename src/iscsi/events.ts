@@ -60,6 +60,7 @@ export const SERVER_COUNTERS = [
   'connections',
   'connections-refused',
   'connections-evicted',
+  'connections-handed-over',
   'logins',
   'logins-refused',
   'login-timeouts',

@@ -262,6 +262,7 @@ export class TargetServer implements ConnectionHost {
     if (transport === undefined || this.#giveAway === undefined) {
       throw new InternalError('a connection that nobody can take was given away');
     }
+    this.counters.inc('connections-handed-over');
     this.#giveAway(home, { fd: transport.detach(), login });
   }
 
