@@ -24,6 +24,7 @@ import {
 } from './limits.ts';
 import type { ApiApp, RouteContext } from './routes/context.ts';
 import { eventRoutes } from './routes/events.ts';
+import { imageActionRoutes } from './routes/image-actions.ts';
 import { imageRoutes } from './routes/images.ts';
 import { machineRoutes } from './routes/machines.ts';
 import { stateRoutes } from './routes/state.ts';
@@ -81,6 +82,7 @@ export async function buildAdminApp(options: AdminAppOptions): Promise<ApiApp> {
   });
   machineRoutes(app, context);
   imageRoutes(app, context);
+  imageActionRoutes(app, context);
   eventRoutes(app, context);
   stateRoutes(app, context);
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());

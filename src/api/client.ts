@@ -5,13 +5,25 @@ import { EnvironmentError, errnoOf, InternalError, messageOf, UserError } from '
 import type { ApiError } from './schema/error.ts';
 import { errorSchema } from './schema/error.ts';
 import {
+  actionResultSchema,
+  historySchema,
   imageViewSchema,
   inspectionSchema,
+  overlayResultSchema,
+  overlaySchema,
   progressSchema,
+  usageSchema,
+  type ActionResult,
+  type HistoryView,
+  type ImageActionInput,
   type ImageRequestInput,
   type ImageView,
   type InspectionView,
+  type OverlayRequestInput,
+  type OverlayResult,
+  type OverlayView,
   type Progress,
+  type UsageView,
 } from './schema/image.ts';
 import { applyResultSchema, labSchema, type ApplyResult, type Lab } from './schema/lab.ts';
 import {
@@ -49,7 +61,7 @@ const KIND_OF_STATUS: Readonly<Partial<Record<number, UserError['kind']>>> = {
 const eventsSchema = z.strictObject({ events: z.array(timelineEventSchema), lastId: z.int() });
 const workLineSchema = z.union([
   z.strictObject({ progress: progressSchema }),
-  z.strictObject({ result: imageViewSchema }),
+  z.strictObject({ result: z.unknown() }),
   z.strictObject({ error: errorSchema }),
 ]);
 
@@ -118,19 +130,49 @@ export class AdminClient {
   }
 
   /** Makes an image; `onProgress` hears of its steps, an aborted signal cancels it. */
-  async makeImage(
+  makeImage(
     request: ImageRequestInput,
     onProgress: (step: Progress) => void,
     signal?: AbortSignal,
   ): Promise<ImageView> {
-    const response = await this.#open('POST', '/v1/images', { body: request, signal });
-    for await (const text of linesOf(this.#bytes(response))) {
-      const line = workLineSchema.parse(JSON.parse(text));
-      if ('result' in line) return line.result;
-      if ('error' in line) throw new RemoteError(response.statusCode ?? 500, line.error);
-      onProgress(line.progress);
-    }
-    throw this.#gone('it ended before the work did');
+    return this.#work('/v1/images', request, imageViewSchema, onProgress, signal);
+  }
+
+  /** Changes, checks or exports an image; as `makeImage`. */
+  actOnImage(
+    name: string,
+    action: ImageActionInput,
+    onProgress: (step: Progress) => void,
+    signal?: AbortSignal,
+  ): Promise<ActionResult> {
+    const path = `/v1/images/${encodeURIComponent(name)}/actions`;
+    return this.#work(path, action, actionResultSchema, onProgress, signal);
+  }
+
+  imageHistory(name: string): Promise<HistoryView> {
+    return this.#json('GET', `/v1/images/${encodeURIComponent(name)}/history`, historySchema);
+  }
+
+  imageUsage(name: string): Promise<UsageView> {
+    return this.#json('GET', `/v1/images/${encodeURIComponent(name)}/usage`, usageSchema);
+  }
+
+  forgetPoint(name: string, number: number): Promise<null> {
+    return this.#json(
+      'DELETE',
+      `/v1/images/${encodeURIComponent(name)}/points/${number}`,
+      z.null(),
+    );
+  }
+
+  /** The overlays of all machines. */
+  overlays(): Promise<OverlayView[]> {
+    return this.#json('GET', '/v1/overlays', z.array(overlaySchema));
+  }
+
+  /** Keeps, discards or promotes what a machine wrote. */
+  actOnOverlays(request: OverlayRequestInput): Promise<OverlayResult> {
+    return this.#json('POST', '/v1/overlays', overlayResultSchema, request);
   }
 
   /** The state as a lab file. */
@@ -159,6 +201,23 @@ export class AdminClient {
       throw e;
     }
     if (!signal.aborted) throw this.#gone('it ended the stream');
+  }
+
+  async #work<S extends z.ZodType>(
+    path: string,
+    body: unknown,
+    schema: S,
+    onProgress: (step: Progress) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<z.output<S>> {
+    const response = await this.#open('POST', path, { body, signal });
+    for await (const text of linesOf(this.#bytes(response))) {
+      const line = workLineSchema.parse(JSON.parse(text));
+      if ('result' in line) return schema.parse(line.result);
+      if ('error' in line) throw new RemoteError(response.statusCode ?? 500, line.error);
+      onProgress(line.progress);
+    }
+    throw this.#gone('it ended before the work did');
   }
 
   async #json<S extends z.ZodType>(

@@ -1,6 +1,7 @@
 import { FakeClock, UserError, type Clock } from '#base/mod.ts';
-import type { Image, ImageWork } from '#images/mod.ts';
-import { MachineService, MemoryMachineRepository } from '#machines/mod.ts';
+import type { CheckReport, Image, ImageHistory, ImageUsage, ImageWork } from '#images/mod.ts';
+import type { OverlayState, VerbResult } from '#images/mod.ts';
+import { MachineService, MemoryMachineRepository, type Drive } from '#machines/mod.ts';
 import type { TimelineEvent } from './schema/timeline.ts';
 import type { AdminEvents, AdminImages, AdminServices, ImageBuild } from './services.ts';
 
@@ -17,7 +18,12 @@ export class FakeServices implements AdminServices {
     this.images = new FakeImages((name) => this.machines.holdersOf(name).length > 0);
     this.machines = new MachineService({
       repository: new MemoryMachineRepository(),
-      images: { has: (name) => this.images.has(name) },
+      images: {
+        has: (name) => this.images.has(name),
+        checkAttach: (name, mode) => {
+          this.images.checkAttach(name, mode);
+        },
+      },
       clock,
     });
   }
@@ -67,7 +73,10 @@ export class FakeServices implements AdminServices {
   }
 }
 
-/** Images as records; a test moves and ends `build` through `running`. */
+/**
+ * Images as records; a test moves and ends `build` through `running`. What is done with an image
+ * that is there is written down in `calls`.
+ */
 export class FakeImages implements AdminImages {
   readonly #images = new Map<string, Image>();
   readonly #held: (name: string) => boolean;
@@ -76,6 +85,9 @@ export class FakeImages implements AdminImages {
   /** Wakes a test that waits for a build to run. */
   onBuild: () => void = () => undefined;
   cancelled = 0;
+  /** One line for each verb on an image that is there: "snapshot dos before the update". */
+  readonly calls: string[] = [];
+  states: OverlayState[] = [];
 
   constructor(held: (name: string) => boolean) {
     this.#held = held;
@@ -98,7 +110,8 @@ export class FakeImages implements AdminImages {
     return image;
   }
 
-  add(path: string, options: { name?: string; note?: string }): Image {
+  async add(path: string, options: { name?: string; note?: string } = {}): Promise<Image> {
+    await Promise.resolve();
     if (path.includes('missing'))
       throw new UserError('not-found', 'file-missing', { what: `there is no file ${path}` });
     const name = options.name ?? path.replace(/^.*\//, '').replace(/\..*$/, '');
@@ -106,7 +119,11 @@ export class FakeImages implements AdminImages {
     return this.#put({ ...blank(name), path, owned: false, ...note });
   }
 
-  create(name: string, options: { preset: string; sizeBytes: number; note?: string }): Image {
+  async create(
+    name: string,
+    options: { preset: string; sizeBytes: number; note?: string },
+  ): Promise<Image> {
+    await Promise.resolve();
     const note = options.note === undefined ? {} : { note: options.note };
     return this.#put({
       ...blank(name),
@@ -134,14 +151,112 @@ export class FakeImages implements AdminImages {
     return this.#put({ ...blank(name), source: `recipe ${request.recipe}` });
   }
 
-  clone(name: string, newName: string, work: ImageWork): Promise<Image> {
+  clone(name: string, newName: string, work?: ImageWork): Promise<Image> {
     const { sizeBytes } = this.get(name);
-    work.progress?.({ phase: 'copy', doneBytes: 0, totalBytes: sizeBytes });
-    work.progress?.({ phase: 'copy', doneBytes: sizeBytes, totalBytes: sizeBytes });
+    work?.progress?.({ phase: 'copy', doneBytes: 0, totalBytes: sizeBytes });
+    work?.progress?.({ phase: 'copy', doneBytes: sizeBytes, totalBytes: sizeBytes });
     return Promise.resolve(this.#put({ ...blank(newName), source: `clone of ${name}` }));
   }
 
-  inspect(name: string): object {
+  sourceOf(name: string): ReturnType<AdminImages['sourceOf']> {
+    return { kind: 'raw', path: this.get(name).path, blockBytes: 512 };
+  }
+
+  import(path: string, options: { name?: string; format?: string } = {}): Promise<Image> {
+    const image = { ...blank(options.name ?? 'imported'), source: `import of ${path}` };
+    return Promise.resolve(this.#put(image));
+  }
+
+  async export(from: string, path: string, options: object = {}): Promise<void> {
+    await this.#did('export', from, path, JSON.stringify(options));
+  }
+
+  overlay(base: string, name: string): Promise<VerbResult> {
+    this.get(base);
+    const image = this.#put({ ...blank(name), kind: 'qcow2', source: `overlay of ${base}` });
+    return Promise.resolve({ image, notes: [] });
+  }
+
+  snapshot(name: string, comment?: string): Promise<VerbResult> {
+    return this.#did('snapshot', name, comment);
+  }
+
+  rollback(name: string, point?: number): Promise<VerbResult> {
+    return this.#did('rollback', name, point);
+  }
+
+  async freeze(name: string, comment?: string): Promise<VerbResult> {
+    this.#images.set(name, { ...this.get(name), frozen: true });
+    return this.#did('freeze', name, comment);
+  }
+
+  promote(source: string, comment?: string): Promise<VerbResult> {
+    return this.#did('promote', source, comment);
+  }
+
+  promoteOverlay(machine: string, image: string, comment?: string): Promise<VerbResult> {
+    return this.#did('promote-overlay', image, machine, comment);
+  }
+
+  flatten(name: string): Promise<VerbResult> {
+    return this.#did('flatten', name);
+  }
+
+  resize(name: string, sizeBytes: number): Promise<VerbResult> {
+    return this.#did('resize', name, sizeBytes);
+  }
+
+  async check(name: string): Promise<CheckReport> {
+    await this.#did('check', name);
+    const problem = { severity: 'warning', code: 'odd', text: 'something is odd' } as const;
+    return { image: name, problems: name === 'sound' ? [] : [problem], fixed: [] };
+  }
+
+  async repair(name: string, options: { geometry?: boolean } = {}): Promise<CheckReport> {
+    await this.#did('repair', name, JSON.stringify(options));
+    return { image: name, problems: [], fixed: ['the geometry'] };
+  }
+
+  history(name: string): ImageHistory {
+    const { frozen } = this.get(name);
+    const point = { createdAtMs: 1_700_000_000_000, sizeBytes: 512 };
+    return {
+      name,
+      frozen,
+      points: [
+        { number: 1, ...point, current: false, comment: 'as installed' },
+        { number: 2, ...point, current: true, allocatedBytes: 4096 },
+      ],
+      overlays: this.states.filter((state) => state.image === name),
+    };
+  }
+
+  usage(name: string): ImageUsage {
+    const { path, sizeBytes: virtualBytes } = this.get(name);
+    const layer = { id: 'l1', format: 'raw', path, frozen: false, virtualBytes } as const;
+    const neededBy = [`image "${name}"`];
+    return { name, virtualBytes, ownBytes: 0, sharedBytes: 0, layers: [{ ...layer, neededBy }] };
+  }
+
+  overlays(): OverlayState[] {
+    return this.states;
+  }
+
+  wish(machine: string, image: string, wish: 'keep' | 'discard', attached: boolean): void {
+    this.calls.push(`${wish} ${machine} ${image} ${attached ? 'attached' : 'left'}`);
+    const one = this.states.find((state) => state.image === image);
+    this.states = this.states.filter((state) => state !== one);
+    if (one !== undefined && attached) this.states.push({ ...one, next: wish });
+  }
+
+  checkAttach(name: string, mode: Drive['mode']): void {
+    const overlay = mode === 'overlay-fresh' || mode === 'overlay-kept';
+    if (overlay === this.get(name).frozen || mode === 'shared') return;
+    throw new UserError('conflict', 'image-mode', { what: `image "${name}" does not admit that` });
+  }
+
+  async inspect(name: string): Promise<object> {
+    await Promise.resolve();
     this.get(name);
     return {
       sizeBytes: 528_482_304,
@@ -168,7 +283,19 @@ export class FakeImages implements AdminImages {
     };
   }
 
-  remove(name: string): void {
+  #did(verb: string, name: string, ...more: unknown[]): Promise<VerbResult> {
+    const image = this.get(name.replace(/@.*/, ''));
+    const words = [verb, name, ...more].filter((word) => word !== undefined);
+    this.calls.push(words.map(String).join(' '));
+    return Promise.resolve({ image, notes: [`${verb} done`] });
+  }
+
+  async remove(name: string): Promise<void> {
+    await Promise.resolve();
+    if (name.includes('@')) {
+      this.calls.push(`remove ${name}`);
+      return;
+    }
     this.get(name);
     if (this.#held(name))
       throw new UserError('conflict', 'image-in-use', { what: `the image "${name}" is in use` });
@@ -234,6 +361,9 @@ function blank(name: string): Image {
     sizeBytes: 528_482_304,
     blockBytes: 512,
     owned: true,
+    frozen: false,
+    head: `layer-${name}`,
+    lastPoint: 0,
     createdAtMs: 1_700_000_000_000,
   };
 }

@@ -1,39 +1,45 @@
-import type { Image, ImageWork } from '#images/mod.ts';
+import type { Image, ImageLibrary, ImageWork } from '#images/mod.ts';
 import type { MachineService } from '#machines/mod.ts';
-import type { IMAGE_PRESETS, ImageRequest } from './schema/image.ts';
+import type { ImageRequest } from './schema/image.ts';
 import type { Lease, Status } from './schema/status.ts';
 import type { TimelineEvent } from './schema/timeline.ts';
 
 /** What a recipe is asked for. */
 export type ImageBuild = Omit<Extract<ImageRequest, { action: 'build' }>, 'action' | 'name'>;
 
-/** The image library as the API uses it; #images' ImageLibrary is one. */
-export interface AdminImages {
-  /** All images, ordered by name. */
-  list(): readonly Image[];
-  /** Throws UserError not-found `image-unknown`. */
-  get(name: string): Image;
-  /** Uses a file or device where it is. Throws UserError. */
-  add(path: string, options: { name?: string; note?: string }): Image;
-  /** A blank disk. Throws UserError, EnvironmentError. */
-  create(
-    name: string,
-    options: {
-      preset: (typeof IMAGE_PRESETS)[number];
-      sizeBytes: number;
-      label?: string;
-      note?: string;
-    },
-  ): Image;
+/** The image library as the API uses it; the methods say at #images' ImageLibrary what they do. */
+export type AdminImages = Pick<
+  ImageLibrary,
+  | 'list'
+  | 'get'
+  | 'sourceOf'
+  | 'add'
+  | 'create'
+  | 'clone'
+  | 'import'
+  | 'export'
+  | 'overlay'
+  | 'snapshot'
+  | 'rollback'
+  | 'freeze'
+  | 'promote'
+  | 'promoteOverlay'
+  | 'flatten'
+  | 'resize'
+  | 'check'
+  | 'repair'
+  | 'history'
+  | 'usage'
+  | 'overlays'
+  | 'wish'
+  | 'remove'
+  | 'checkAttach'
+> & {
   /** A bootable disk by a recipe. Rejects with UserError, EnvironmentError, the abort reason. */
   build(name: string, request: ImageBuild, work: ImageWork): Promise<Image>;
-  /** Rejects with UserError, EnvironmentError, the abort reason. */
-  clone(name: string, newName: string, work: ImageWork): Promise<Image>;
   /** Partitions, geometry as iPXE will guess it, warnings; see `inspectionSchema`. */
-  inspect(name: string): object;
-  /** Throws UserError not-found, and conflict while a machine holds the image. */
-  remove(name: string): void;
-}
+  inspect(name: string): Promise<object>;
+};
 
 /** The timeline of all boots, kept across restarts. */
 export interface AdminEvents {

@@ -1,4 +1,12 @@
-import type { AdminServices, Lease, ServiceStatus, SessionStatus, Status } from '#api/mod.ts';
+import type {
+  AdminImages,
+  AdminServices,
+  Lease,
+  ServiceStatus,
+  SessionStatus,
+  Status,
+} from '#api/mod.ts';
+import type { ImageLibrary } from '#images/mod.ts';
 import type { TargetStats } from '#iscsi/mod.ts';
 import type { BootServer } from './server.ts';
 
@@ -8,19 +16,7 @@ export function adminServices(server: BootServer, version: string): AdminService
   const reportPort = server.options.config.http.port;
   return {
     machines,
-    images: {
-      list: () => images.list(),
-      get: (name) => images.get(name),
-      add: (path, options) => images.add(path, options),
-      create: (name, options) => images.create(name, options),
-      // A built system reports to the server it boots from: to this port.
-      build: (name, request, work) => images.build(name, { ...request, reportPort }, work),
-      clone: (name, newName, work) => images.clone(name, newName, work),
-      inspect: (name) => images.inspect(name),
-      remove: (name) => {
-        images.remove(name);
-      },
-    },
+    images: adminImages(images, reportPort),
     events: {
       after: (id, limit) => timeline.after(id, limit),
       lastId: () => timeline.lastId(),
@@ -29,6 +25,42 @@ export function adminServices(server: BootServer, version: string): AdminService
     settled: () => server.services.settled(),
     leases: () => leasesOf(server),
     status: () => statusOf(server, version),
+  };
+}
+
+/** The library itself, but that a built system reports to the server it boots from: to this port. */
+function adminImages(images: ImageLibrary, reportPort: number): AdminImages {
+  return {
+    list: () => images.list(),
+    get: (name) => images.get(name),
+    sourceOf: (name) => images.sourceOf(name),
+    add: (path, options) => images.add(path, options),
+    create: (name, options) => images.create(name, options),
+    build: (name, request, work) => images.build(name, { ...request, reportPort }, work),
+    clone: (from, name, work) => images.clone(from, name, work),
+    import: (path, options, work) => images.import(path, options, work),
+    export: (from, path, options, work) => images.export(from, path, options, work),
+    overlay: (base, name, note) => images.overlay(base, name, note),
+    snapshot: (name, comment) => images.snapshot(name, comment),
+    rollback: (name, point) => images.rollback(name, point),
+    freeze: (name, comment) => images.freeze(name, comment),
+    promote: (source, comment) => images.promote(source, comment),
+    promoteOverlay: (machine, image, comment) => images.promoteOverlay(machine, image, comment),
+    flatten: (name, work) => images.flatten(name, work),
+    resize: (name, sizeBytes) => images.resize(name, sizeBytes),
+    inspect: (name) => images.inspect(name),
+    check: (name, work) => images.check(name, work),
+    repair: (name, options, work) => images.repair(name, options, work),
+    history: (name) => images.history(name),
+    usage: (name) => images.usage(name),
+    overlays: () => images.overlays(),
+    wish: (machine, image, wish, attached) => {
+      images.wish(machine, image, wish, attached);
+    },
+    remove: (name) => images.remove(name),
+    checkAttach: (name, mode) => {
+      images.checkAttach(name, mode);
+    },
   };
 }
 

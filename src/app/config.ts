@@ -88,6 +88,8 @@ const settings = z.strictObject({
   iscsi: z
     .strictObject({
       port: port.default(3260),
+      /** Threads that serve disks; default: half of the processors, at most four. */
+      threads: z.number().int().min(1).max(64).optional(),
       maxTransfer: z
         .union([z.number(), z.string()])
         .transform((v) => (typeof v === 'number' ? v : (parseSize(v) ?? 0)))

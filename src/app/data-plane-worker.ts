@@ -7,13 +7,18 @@ import {
   PolybootError,
   type Explanation,
   type Log,
-  type LogLevel,
 } from '#base/mod.ts';
 import { BasePool } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
-import type { CallName, DataPlaneCalls, PostedError, Tell } from './data-plane-protocol.ts';
+import type {
+  CallName,
+  DataPlaneCalls,
+  PlaneThreadData,
+  PostedError,
+  Tell,
+} from './data-plane-protocol.ts';
 import { DriveTable } from './drive-table.ts';
-import { serveDisk } from './served-disk.ts';
+import { growDisk, serveDisk, type ServedDisk } from './served-disk.ts';
 
 /**
  * The data-plane thread: the iSCSI target and its disks, driven by messages (see
@@ -24,12 +29,15 @@ class DataPlaneWorker {
   readonly #post: (tell: Tell) => void;
   readonly #server: TargetServer;
   readonly #pool = new BasePool();
-  readonly #drives: DriveTable;
+  readonly #drives: DriveTable<ServedDisk>;
 
-  constructor(post: (tell: Tell) => void, log: Log) {
+  constructor(post: (tell: Tell) => void, log: Log, stateFolder: string) {
     this.#post = post;
     this.#server = new TargetServer({
       log,
+      giveAway: (home, connection) => {
+        post({ kind: 'handover', home, connection });
+      },
       observer: {
         event: (event) => {
           post({ kind: 'event', event });
@@ -38,11 +46,7 @@ class DataPlaneWorker {
       },
     });
     this.#drives = new DriveTable({
-      serve: ({ path, blockBytes, ...drive }) =>
-        serveDisk(this.#server, this.#pool, {
-          ...drive,
-          source: { kind: 'raw', path, blockBytes },
-        }),
+      serve: (drive) => serveDisk(this.#server, this.#pool, { ...drive, stateFolder }),
       inUse: (iqn) => this.#server.stats().sessions.some((s) => s.targetName === iqn),
     });
   }
@@ -58,14 +62,30 @@ class DataPlaneWorker {
 
   async #run(name: CallName, ask: unknown): Promise<unknown> {
     switch (name) {
-      case 'start':
-        return await this.#server.listen([...(ask as DataPlaneCalls['start']['ask']).portals]);
+      case 'start': {
+        const { portals, shared } = ask as DataPlaneCalls['start']['ask'];
+        return await this.#server.listen(portals, { reusePort: shared });
+      }
+      case 'release': {
+        const { drives, restarting } = ask as DataPlaneCalls['release']['ask'];
+        await this.#drives.release(drives, restarting);
+        return null;
+      }
       case 'sync': {
-        const { drives, restarting } = ask as DataPlaneCalls['sync']['ask'];
+        const { drives, distant, restarting } = ask as DataPlaneCalls['sync']['ask'];
+        this.#server.setDistant(distant);
         return await this.#drives.sync(drives, restarting);
       }
       case 'stats':
         return this.#server.stats();
+      case 'takeOver':
+        this.#server.takeOver(ask as DataPlaneCalls['takeOver']['ask']);
+        return null;
+      case 'grow': {
+        const { iqn, sizeBytes } = ask as DataPlaneCalls['grow']['ask'];
+        await growDisk(iqn, this.#drives.served(iqn), sizeBytes);
+        return null;
+      }
       case 'stop':
         await this.#server.close();
         await this.#drives.close();
@@ -75,7 +95,10 @@ class DataPlaneWorker {
 
   /** A change of drives may have waited for this session's end. */
   #sessionChanged(): void {
-    this.#drives.sessionEnded().catch((e: unknown) => {
+    const told = this.#drives.sessionEnded().then((released) => {
+      if (released) this.#post({ kind: 'released' });
+    });
+    told.catch((e: unknown) => {
       this.#server.log.error({ why: messageOf(e) }, 'drives could not be brought up to date');
     });
   }
@@ -91,13 +114,14 @@ function postedError(e: unknown): PostedError {
 
 const port = parentPort;
 invariant(port !== null, 'the data plane runs in a worker thread');
-// The main thread says how much to log; a Log itself cannot travel.
-const { level } = workerData as { level: LogLevel };
+// The main thread's side of this is `PlaneThread`; a Log itself cannot travel.
+const { level, stateFolder } = workerData as PlaneThreadData;
 const worker = new DataPlaneWorker(
   (tell) => {
     port.postMessage(tell);
   },
   createLog(level).child({ service: 'iscsi' }),
+  stateFolder,
 );
 port.on('message', ({ id, name, ask }: { id: number; name: CallName; ask: unknown }) => {
   worker.call(id, name, ask).catch((e: unknown) => {

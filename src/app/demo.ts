@@ -111,7 +111,7 @@ async function boot(image: string, folder: string, options: Options): Promise<nu
   const { terminal } = options;
   const server = await startServer(folder, options.env);
   try {
-    prepare(server, image, terminal);
+    await prepare(server, image, terminal);
     const machine = await VirtualMachine.start(await machineSpec(folder, options.firmware), {
       runParent: folder,
     });
@@ -147,8 +147,8 @@ log: ${env['POLYBOOT_LOG'] ?? 'silent'}
 }
 
 /** What a person would type: an image used in place, and a machine that owns it. */
-function prepare(server: BootServer, image: string, terminal: Terminal): void {
-  server.parts.images.add(image, { name: 'debian' });
+async function prepare(server: BootServer, image: string, terminal: Terminal): Promise<void> {
+  await server.parts.images.add(image, { name: 'debian' });
   server.parts.machines.add({
     name: MACHINE.name,
     macs: [MACHINE.mac],

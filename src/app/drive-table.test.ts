@@ -8,9 +8,9 @@ const drive = (machine: string, image: string): DriveExport => ({
   config: { iqn: `iqn.x:${machine}.0`, access: [`iqn.x:${machine}`], takeover: true },
   machine,
   image,
-  path: `/images/${image}`,
-  blockBytes: 512,
+  source: { kind: 'raw', path: `/images/${image}`, blockBytes: 512 },
   readOnly: false,
+  volatile: false,
   cdrom: false,
   serial: image,
 });
@@ -95,4 +95,19 @@ test('changes that come while one is under way end in the newest wish', async ()
     log.filter((l) => l.startsWith('+')).length,
     log.filter((l) => l.startsWith('-')).length + 1,
   );
+});
+
+test('release lets go of what nobody uses and takes nothing; the next sync takes', async () => {
+  const { table, log, inUse } = setup();
+  await table.sync([drive('a', 'dos'), drive('b', 'debian')]);
+  inUse.add('iqn.x:b.0');
+  await table.release([drive('c', 'rescue')]);
+  assert.deepEqual(log.slice(2), ['-a:dos']);
+  await table.sync([drive('c', 'rescue')]);
+  assert.deepEqual(log.slice(3), ['+c:rescue']);
+  inUse.clear();
+  assert.equal(await table.sessionEnded(), true, 'b was waiting to go');
+  assert.equal(await table.sessionEnded(), false);
+  assert.equal(table.served('iqn.x:b.0'), undefined);
+  assert.ok(table.served('iqn.x:c.0'));
 });

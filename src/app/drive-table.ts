@@ -11,28 +11,28 @@ export interface ServedDrive {
 /** A drive that should be served and is not, with the reason in words. */
 export type DriveProblem = { readonly iqn: string; readonly machine: string; readonly why: string };
 
-type Options = {
+type Options<S extends ServedDrive> = {
   /** Opens the image and adds the target. */
-  readonly serve: (drive: DriveExport) => Promise<ServedDrive>;
+  readonly serve: (drive: DriveExport) => Promise<S>;
   /** True while an initiator is logged in to the target. */
   readonly inUse: (iqn: string) => boolean;
 };
 
-type Entry = { readonly drive: DriveExport; readonly served: ServedDrive };
+type Entry<S> = { readonly drive: DriveExport; readonly served: S };
 
 /**
  * Keeps the drives that are served equal to the drives that should be. A drive with a running
  * system on it is not pulled away by a change of plans: the change waits until its sessions are
  * gone or its machine starts again.
  */
-export class DriveTable {
-  readonly #options: Options;
-  readonly #entries = new Map<string, Entry>();
+export class DriveTable<S extends ServedDrive = ServedDrive> {
+  readonly #options: Options<S>;
+  readonly #entries = new Map<string, Entry<S>>();
   readonly #problems = new Map<string, DriveProblem>();
   #desired: readonly DriveExport[] = [];
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(options: Options) {
+  constructor(options: Options<S>) {
     this.#options = options;
   }
 
@@ -45,13 +45,34 @@ export class DriveTable {
     restarting?: string,
   ): Promise<readonly DriveProblem[]> {
     this.#desired = desired;
-    await this.#inTurn(() => this.#reconcile(restarting));
+    await this.#inTurn(async () => {
+      await this.#reconcile(restarting);
+    });
     return [...this.#problems.values()];
   }
 
-  /** A session ended: a change that waited for it may go ahead. */
-  async sessionEnded(): Promise<void> {
-    await this.#inTurn(() => this.#reconcile(undefined));
+  /** Lets go of what is not in `drives`, as `sync` would, and takes nothing new. */
+  async release(drives: readonly DriveExport[], restarting?: string): Promise<void> {
+    await this.#inTurn(async () => {
+      await this.#letGo(drives, restarting);
+    });
+  }
+
+  /**
+   * A session ended: a change that waited for it may go ahead. Resolves to true when a drive went
+   * with it.
+   */
+  async sessionEnded(): Promise<boolean> {
+    let released = false;
+    await this.#inTurn(async () => {
+      released = await this.#reconcile(undefined);
+    });
+    return released;
+  }
+
+  /** What serves a drive now. */
+  served(iqn: string): S | undefined {
+    return this.#entries.get(iqn)?.served;
   }
 
   /** Takes every drive away. */
@@ -69,18 +90,27 @@ export class DriveTable {
     return turn;
   }
 
-  async #reconcile(restarting: string | undefined): Promise<void> {
-    const desired = new Map(this.#desired.map((d) => [d.config.iqn, d]));
+  /** Resolves to true when a drive was taken away. */
+  async #reconcile(restarting: string | undefined): Promise<boolean> {
     this.#problems.clear();
     // All that goes, goes first: two machines may have exchanged their images.
+    const released = await this.#letGo(this.#desired, restarting);
+    for (const drive of this.#desired) {
+      if (!this.#entries.has(drive.config.iqn)) await this.#add(drive.config.iqn, drive);
+    }
+    return released;
+  }
+
+  async #letGo(wanted: readonly DriveExport[], restarting: string | undefined): Promise<boolean> {
+    const byIqn = new Map(wanted.map((d) => [d.config.iqn, d]));
+    let released = false;
     for (const [iqn, { drive }] of this.#entries) {
-      if (isDeepStrictEqual(drive, desired.get(iqn))) continue;
+      if (isDeepStrictEqual(drive, byIqn.get(iqn))) continue;
       if (this.#options.inUse(iqn) && drive.machine !== restarting) continue;
       await this.#remove(iqn);
+      released = true;
     }
-    for (const [iqn, drive] of desired) {
-      if (!this.#entries.has(iqn)) await this.#add(iqn, drive);
-    }
+    return released;
   }
 
   async #add(iqn: string, drive: DriveExport): Promise<void> {

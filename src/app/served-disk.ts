@@ -1,5 +1,11 @@
-import { InternalError } from '#base/mod.ts';
-import { openDisk, type BasePool, type BlockDevice, type DiskSource } from '#block/mod.ts';
+import { EnvironmentError, InternalError, UserError } from '#base/mod.ts';
+import {
+  openDisk,
+  type BasePool,
+  type BlockDevice,
+  type BlockDone,
+  type DiskSource,
+} from '#block/mod.ts';
 import type { ExportConfig, TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet, openUnitState, type OpenUnitState } from '#scsi/mod.ts';
 import { unitIdentity } from './identity.ts';
@@ -92,6 +98,44 @@ function serve(
       await closeDevice(device);
     },
   };
+}
+
+/**
+ * Makes a disk larger while it is used, and tells its initiators. Throws UserError `not-served`,
+ * `grow-kind`, EnvironmentError.
+ */
+export async function growDisk(
+  iqn: string,
+  disk: ServedDisk | undefined,
+  sizeBytes: number,
+): Promise<void> {
+  if (disk === undefined) {
+    throw new UserError('not-found', 'not-served', { what: `${iqn} is not being served` });
+  }
+  const { device, unit } = disk;
+  if (device.grow === undefined) {
+    throw new UserError('unsupported', 'grow-kind', {
+      what: 'this disk cannot be made larger from here',
+      why: 'its space belongs to another program',
+      todo: 'make it larger there (lvextend, zfs set volsize …), and try again',
+    });
+  }
+  await asked((done) => device.grow?.(sizeBytes, done));
+  await asked((done) => {
+    unit.rescan(done);
+  });
+}
+
+function asked(start: (done: BlockDone) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    start((error) => {
+      if (error === null) resolve();
+      else
+        reject(
+          new EnvironmentError(error.code, { what: 'the disk cannot grow', why: error.message }),
+        );
+    });
+  });
 }
 
 function closeDevice(device: BlockDevice): Promise<void> {

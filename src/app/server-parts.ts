@@ -17,10 +17,11 @@ import { SchoolMemory } from '#dhcp/mod.ts';
 import { rememberedSchools } from './school-settings.ts';
 import { ImageLibrary } from '#images/mod.ts';
 import { findLoaders, loadersFor } from '#ipxe/mod.ts';
-import { MachineService, type Machine } from '#machines/mod.ts';
+import { holdsOf, MachineService, type Machine } from '#machines/mod.ts';
 import type { StateStore } from '#store/mod.ts';
 import type { Config } from './config.ts';
 import type { DataPlane } from './data-plane.ts';
+import { isRunning, liveDisks } from './live-disks.ts';
 import { locateLoader } from './loaders.ts';
 import { neighbourMac } from './neighbours.ts';
 import type { Paths } from './paths.ts';
@@ -56,18 +57,16 @@ export function assemble(inputs: Inputs): ServerParts {
   const { config, paths, state, clock, log } = inputs;
   const machines = new MachineService({
     repository: state.machines,
-    images: { has: (name) => state.images.get(name) !== undefined },
+    images: {
+      has: (name) => state.images.get(name) !== undefined,
+      checkAttach: (name, mode) => {
+        images.checkAttach(name, mode);
+      },
+    },
     clock,
     log,
   });
-  const images = ImageLibrary.open({
-    folder: paths.images,
-    cacheFolder: paths.cache,
-    repository: state.images,
-    clock,
-    log,
-    usersOf: (name) => machines.holdersOf(name).map((h) => `machine ${h.machine}`),
-  });
+  const images = openLibrary(inputs, machines);
   const addresses = new AddressBook(neighbourMac);
   const timeline = new Timeline({
     clock,
@@ -95,7 +94,12 @@ export function assemble(inputs: Inputs): ServerParts {
     loaders: { locate: (file) => locateLoader(config.loaders, file) },
     filesRoot: paths.files,
     iscsiPort: config.iscsi.port,
-    prepareDrives: (machine, again) => prepareDrives(inputs, machines, machine, again),
+    prepareDrives: (machine, again) => prepareDrives(inputs, machines, images, machine, again),
+    isRunning: async (machine) => {
+      const plane = inputs.plane();
+      const drives = machines.bootOf(machine).drives.length;
+      return plane !== undefined && (await isRunning(plane, machine, drives));
+    },
   });
   return {
     machines,
@@ -123,19 +127,65 @@ function fixedHostsOf(config: Config): ReadonlyMap<string, FixedHost> {
   );
 }
 
+/** The image library, and its view of machines and of the disks that are served. */
+function openLibrary(inputs: Inputs, machines: MachineService): ImageLibrary {
+  const { paths, state, clock, log } = inputs;
+  const images: ImageLibrary = ImageLibrary.open({
+    folder: paths.images,
+    cacheFolder: paths.cache,
+    repository: state.images,
+    clock,
+    log,
+    usersOf: (name) => machines.holdersOf(name).map((h) => `machine ${h.machine}`),
+    machines: {
+      holdersOf: (name) => machines.holdersOf(name),
+      nameOf: (id) => machines.byId(id)?.name,
+    },
+    live: () => {
+      const plane = inputs.plane();
+      return plane === undefined ? undefined : liveDisks(plane, machines, images);
+    },
+  });
+  const uses = (id: string, image: string): boolean => {
+    const machine = machines.byId(id);
+    return machine !== undefined && holdsOf(machine).some((hold) => hold.image === image);
+  };
+  images.tidyOverlays(uses);
+  machines.subscribe((event) => {
+    if (event.kind === 'removed' || (event.kind === 'changed' && losesImage(event)))
+      images.tidyOverlays(uses);
+  });
+  return images;
+}
+
+function losesImage({ before, machine }: { before: Machine; machine: Machine }): boolean {
+  const held = new Set(holdsOf(machine).map((hold) => hold.image));
+  return holdsOf(before).some((hold) => !held.has(hold.image));
+}
+
 /** Serves what the machine's boot uses; resolves to what could not be served, in words. */
 async function prepareDrives(
   inputs: Inputs,
   machines: MachineService,
+  images: ImageLibrary,
   machine: Machine,
   again: boolean,
 ): Promise<readonly string[]> {
   const plane = inputs.plane();
   if (plane === undefined) return ['the iSCSI target is not running'];
   try {
-    const drives = driveExports(machines, inputs.state.images);
-    const problems = await plane.sync(drives, again ? machine.name : undefined);
-    return problems.filter((p) => p.machine === machine.name).map((p) => p.why);
+    const { drives } = machines.bootOf(machines.byId(machine.id) ?? machine);
+    const unmade = await images.prepareBoot(machine, drives, again);
+    const without = drives.filter((drive) => images.diskOf(machine, drive) === undefined);
+    const problems = await plane.sync(
+      driveExports(machines, images),
+      again ? machine.name : undefined,
+    );
+    const absent = without.map(({ image }) => `image "${image}" is being worked on just now`);
+    return [
+      ...(unmade.length > 0 ? unmade : absent),
+      ...problems.filter((p) => p.machine === machine.name).map((p) => p.why),
+    ];
   } catch (e) {
     return [messageOf(e)];
   }

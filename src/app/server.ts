@@ -1,10 +1,11 @@
+import { availableParallelism } from 'node:os';
 import { messageOf, type Clock, type Log } from '#base/mod.ts';
 import { driveExports, type EventLog, type Stage } from '#boot/mod.ts';
 import { DhcpService } from '#dhcp/mod.ts';
 import { HttpServer } from '#http/mod.ts';
 import { defaultRouteInterfaces, listInterfaces } from '#net/mod.ts';
 import { RadvService } from '#radv/mod.ts';
-import { openEventLog, openState, type StateStore } from '#store/mod.ts';
+import { openEventLog, openState } from '#store/mod.ts';
 import type { Config } from './config.ts';
 import { DataPlane } from './data-plane.ts';
 import { dhcpNetworkOf, matchNetworks, type BootNetwork, type Finding } from './networks.ts';
@@ -13,6 +14,9 @@ import { folderFindings, loaderFindings, otherServerFindings, refusal } from './
 import { rememberSchools } from './school-settings.ts';
 import { assemble, type ServerParts } from './server-parts.ts';
 import { startTftp, type TftpService } from './tftp-service.ts';
+
+/** Beyond this a network card is the bound, and each thread costs some 40 MB. */
+const PLANE_THREADS_MAX = 4;
 
 export type BootServerOptions = {
   readonly config: Config;
@@ -148,7 +152,7 @@ async function build(
     parts.timeline.close();
     rememberSchools(state.settings, parts.schools.proven());
   });
-  const { plane, settled } = await startPlane(options, networks, parts, state);
+  const { plane, settled } = await startPlane(options, networks, parts);
   running.plane = plane;
   stops.push(() => plane.stop());
   const http = await startHttp(options, networks, parts);
@@ -172,18 +176,19 @@ async function startPlane(
   options: BootServerOptions,
   networks: readonly BootNetwork[],
   parts: ServerParts,
-  state: StateStore,
 ): Promise<Pick<Services, 'plane' | 'settled'>> {
   const { config, log } = options;
   const plane = await DataPlane.start({
     portals: networks.map((n) => ({ address: n.address, port: config.iscsi.port })),
+    threads: config.iscsi.threads ?? defaultThreads(),
     observer: parts.targetStory,
     log,
     logLevel: config.log,
+    stateFolder: options.paths.units,
     onDeath: options.onFatal,
   });
   const sync = async (): Promise<void> => {
-    for (const p of await plane.sync(driveExports(parts.machines, state.images))) {
+    for (const p of await plane.sync(driveExports(parts.machines, parts.images))) {
       log.warn({ ...p }, 'a drive is not served');
     }
   };
@@ -195,6 +200,11 @@ async function startPlane(
   });
   await sync();
   return { plane, settled: () => settling };
+}
+
+/** Half of the processors: the other half is for the kernel's side of the same traffic. */
+function defaultThreads(): number {
+  return Math.max(1, Math.min(PLANE_THREADS_MAX, Math.floor(availableParallelism() / 2)));
 }
 
 async function startHttp(

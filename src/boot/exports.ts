@@ -1,49 +1,62 @@
-import type { Image, ImageRepository } from '#images/mod.ts';
+import type { DiskSource } from '#block/mod.ts';
+import type { DriveDisk } from '#images/mod.ts';
 import type { ExportConfig } from '#iscsi/mod.ts';
-import { initiatorNameOf, targetNameOf, type Machine, type MachineService } from '#machines/mod.ts';
+import {
+  initiatorNameOf,
+  targetNameOf,
+  type Drive,
+  type Machine,
+  type MachineService,
+} from '#machines/mod.ts';
 
 /** One drive of one machine, as the data plane must serve it: plain data. */
 export type DriveExport = {
   readonly config: ExportConfig;
   readonly machine: string;
   readonly image: string;
-  readonly path: string;
-  readonly blockBytes: number;
+  readonly source: DiskSource;
   readonly readOnly: boolean;
+  /** Durability contract 9: a flush need not reach the disk. */
+  readonly volatile: boolean;
   readonly cdrom: boolean;
   /** Stays the same for one image under one name, wherever it is attached. */
   readonly serial: string;
 };
 
+/** Who knows the bytes behind a drive; undefined: there are none to be served now. */
+export interface DriveDisks {
+  diskOf(machine: Machine, drive: Drive): DriveDisk | undefined;
+}
+
 /** Everything that must be served now: the drives in force of every machine. */
-export function driveExports(machines: MachineService, images: ImageRepository): DriveExport[] {
+export function driveExports(machines: MachineService, disks: DriveDisks): DriveExport[] {
   return machines.list().flatMap((machine) => {
     const { drives } = machines.bootOf(machine);
     return drives.flatMap((drive, index) => {
-      const image = images.get(drive.image);
-      if (image === undefined) return [];
-      return [driveExport(machine, index, image, drive.mode === 'shared')];
+      const disk = disks.diskOf(machine, drive);
+      return disk === undefined ? [] : [driveExport(machine, index, drive.image, disk)];
     });
   });
 }
 
-function driveExport(machine: Machine, index: number, image: Image, shared: boolean): DriveExport {
+function driveExport(machine: Machine, index: number, image: string, disk: DriveDisk): DriveExport {
   const { chap } = machine;
+  const { source, readOnly, volatile, cdrom } = disk;
   return {
     config: {
       iqn: targetNameOf(machine, index),
-      alias: image.name,
+      alias: image,
       // One writer, by construction: nobody but this machine may log in.
       access: [initiatorNameOf(machine)],
       ...(chap === undefined ? {} : { chap }),
       takeover: true,
     },
     machine: machine.name,
-    image: image.name,
-    path: image.path,
-    blockBytes: image.blockBytes,
-    readOnly: shared || image.kind === 'iso',
-    cdrom: image.kind === 'iso',
-    serial: image.name,
+    image,
+    source,
+    readOnly,
+    volatile,
+    cdrom,
+    serial: image,
   };
 }

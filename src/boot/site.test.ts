@@ -23,24 +23,22 @@ class Bench {
   readonly site: PolybootSite;
   readonly prepared: string[] = [];
   problems: string[] = [];
+  running = false;
 
   constructor() {
     const log = new MemoryEventLog();
     for (const [name, kind] of [
       ['dos', 'raw'],
       ['debian', 'raw'],
+      ['golden', 'raw'],
       ['cd', 'iso'],
     ] as const) {
       const blockBytes = kind === 'iso' ? 2048 : 512;
       const path = `/images/${name}.img`;
-      this.images.insert({
-        name,
-        kind,
-        path,
-        sizeBytes: 2 ** 20,
-        blockBytes,
-        owned: true,
-        createdAtMs: 0,
+      const facts = { sizeBytes: 2 ** 20, blockBytes, owned: true, createdAtMs: 0 };
+      this.images.commit({
+        putLayers: [{ id: `layer-${name}`, path, format: kind, ...facts }],
+        addImages: [{ name, head: `layer-${name}`, createdAtMs: 0, lastPoint: 0 }],
       });
     }
     this.machines = new MachineService({
@@ -67,6 +65,7 @@ class Bench {
         this.prepared.push(`${machine.name} ${again ? 'again' : 'same'}`);
         return Promise.resolve(this.problems);
       },
+      isRunning: () => Promise.resolve(this.running),
     });
   }
 
@@ -224,12 +223,40 @@ test('what is exported: one target per machine and drive, for its machine alone'
     drives: [
       { image: 'dos', mode: 'exclusive' },
       { image: 'cd', mode: 'shared' },
+      { image: 'debian', mode: 'overlay-kept' },
+      { image: 'golden', mode: 'overlay-fresh' },
     ],
   });
-  const [disk, cd] = driveExports(bench.machines, bench.images);
+  const volatile = { readOnly: false, cdrom: false, volatile: true, layer: 'l' };
+  const [disk, cd, ...more] = driveExports(bench.machines, {
+    diskOf: (_machine, { image, mode }) => {
+      if (mode === 'overlay-kept') return undefined;
+      const source = { kind: 'raw', path: `/images/${image}`, blockBytes: 2048 } as const;
+      if (mode === 'overlay-fresh') return { ...volatile, source };
+      const cdrom = image === 'cd';
+      return { source, readOnly: cdrom, cdrom, volatile: false, layer: image };
+    },
+  });
   assert.equal(disk?.config.iqn, 'iqn.2026-11.org.polyboot:p4.0');
   assert.deepEqual(disk?.config.access, ['iqn.2026-11.org.polyboot:p4']);
   assert.equal(disk?.config.takeover, true);
   assert.equal(disk?.readOnly, false);
-  assert.deepEqual([cd?.cdrom, cd?.readOnly, cd?.blockBytes], [true, true, 2048]);
+  assert.deepEqual([cd?.cdrom, cd?.readOnly, cd?.volatile], [true, true, false]);
+  assert.deepEqual(cd?.source, { kind: 'raw', path: '/images/cd', blockBytes: 2048 });
+  // An overlay that is not made yet is not served; a fresh one need not outlive the power.
+  assert.deepEqual(
+    more.map((drive) => [drive.config.iqn, drive.volatile]),
+    [['iqn.2026-11.org.polyboot:p4.3', true]],
+  );
+});
+
+test('a script that nobody booted for does not start a machine that runs again', async () => {
+  const bench = new Bench();
+  bench.add();
+  bench.running = true;
+  await bench.text(SCRIPT);
+  assert.deepEqual(bench.prepared, ['p4 same']);
+  bench.timeline.reach(MAC, 'power-on');
+  await bench.text(SCRIPT);
+  assert.deepEqual(bench.prepared, ['p4 same', 'p4 again']);
 });

@@ -29,6 +29,8 @@ type Options = {
    * what could not be made ready, in words.
    */
   readonly prepareDrives: (machine: Machine, startsAgain: boolean) => Promise<readonly string[]>;
+  /** Whether a system of the machine is logged in to a drive. */
+  readonly isRunning: (machine: Machine) => Promise<boolean>;
 };
 
 const SCRIPT = /^\/boot\/([0-9a-fA-F-]{17})\.ipxe$/;
@@ -84,8 +86,7 @@ export class PolybootSite implements BootSite {
   ): Promise<HttpAnswer> {
     const { machines, timeline } = this.#options;
     // A script fetched again (a retry, a menu) is the same boot; an override is taken once.
-    const current = timeline.bootOf(mac);
-    const startsAgain = current === undefined || this.#begun.get(machine.id) !== current;
+    const startsAgain = await this.#startsAgain(machine, mac);
     const boot = startsAgain ? machines.nextBootOf(machine) : machines.bootOf(machine);
     const facts = { plan: boot.plan.kind, drives: boot.drives.map((d) => d.image).join(', ') };
     timeline.reach(mac, 'script', facts);
@@ -106,6 +107,16 @@ export class PolybootSite implements BootSite {
     };
     const choice = request.query.get('plan') ?? undefined;
     return ipxeText(machineScript(machineScriptFor(boot, reach, choice)));
+  }
+
+  /**
+   * A boot of which nothing was seen before its script may be none: this server was started again
+   * while the machine ran, and somebody on it fetches the script. What runs keeps its disks.
+   */
+  async #startsAgain(machine: Machine, mac: string): Promise<boolean> {
+    const current = this.#options.timeline.bootOf(mac);
+    if (current !== undefined) return this.#begun.get(machine.id) !== current;
+    return !(await this.#options.isRunning(machine));
   }
 
   #comesFrom(request: BootRequest, machine: Machine): boolean {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { BootPlan, Drive } from '#api/mod.ts';
+import { DRIVE_MODES, type BootPlan, type Drive } from '#api/mod.ts';
 import { messageOf } from '#base/mod.ts';
 import { misused, type Call, type OptionSpec } from './command.ts';
 
@@ -17,8 +17,8 @@ export const PLAN_OPTIONS: readonly OptionSpec[] = [
 ];
 
 export const DRIVE_OPTION: OptionSpec = {
-  flags: '--drive <IMAGE[:shared]>',
-  help: 'a drive, in order from 0x80 on; "none": no drives',
+  flags: '--drive <IMAGE[:MODE]>',
+  help: 'a drive, in order from 0x80 on: exclusive (or no MODE), shared (read-only), overlay-fresh or overlay-kept; "none": no drives',
   repeat: true,
 };
 
@@ -71,9 +71,10 @@ export function drivesFrom(call: Call): Drive[] | undefined {
     return [];
   }
   return words.map((word) => {
-    const [image = '', mode = 'exclusive', more] = word.split(':');
-    if ((mode !== 'exclusive' && mode !== 'shared') || more !== undefined)
-      throw misused(`"${word}" is no drive`, 'write IMAGE, or IMAGE:shared for a read-only one');
+    const [image = '', said = 'exclusive', more] = word.split(':');
+    const mode = DRIVE_MODES.find((known) => known === said);
+    if (mode === undefined || more !== undefined)
+      throw misused(`"${word}" is no drive`, `write IMAGE, or IMAGE:${DRIVE_MODES.join('|')}`);
     return { image, mode };
   });
 }

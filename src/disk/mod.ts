@@ -12,5 +12,6 @@ export * from './iso.ts';
 export * from './mbr.ts';
 export * from './partition-types.ts';
 export * from './presets.ts';
+export * from './repair-geometry.ts';
 export * from './report.ts';
 export * from './sector-io.ts';

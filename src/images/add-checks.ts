@@ -1,12 +1,12 @@
 import { extname } from 'node:path';
-import { UserError } from '#base/mod.ts';
+import { printable, UserError } from '#base/mod.ts';
+import type { Qcow2Info } from '#block/mod.ts';
 import { CD_BLOCK_BYTES, readIso } from '#disk/mod.ts';
 import type { DiskFile } from './disk-file.ts';
-import type { ImageKind } from './image.ts';
+import type { LayerFormat } from './layer.ts';
 
-/** Formats that hold a disk inside a container; told by the name only, never by the content. */
+/** Formats that are only imported; told by the name only, never by the content. */
 const CONTAINERS: ReadonlyMap<string, string> = new Map([
-  ['.qcow2', 'qcow2'],
   ['.qcow', 'qcow'],
   ['.vmdk', 'vmdk'],
   ['.vhd', 'vpc'],
@@ -17,27 +17,52 @@ const COMPRESSED = new Set(['.gz', '.xz', '.zst', '.bz2', '.zip', '.7z']);
 
 /** What a file or device is as an image. */
 export type ImageShape = {
-  readonly kind: ImageKind;
+  readonly kind: LayerFormat;
   readonly sizeBytes: number;
   readonly blockBytes: number;
 };
 
-/** Throws UserError `format-unsupported` for the name of a container or of a compressed file. */
-export function checkExtension(path: string): void {
+/**
+ * How a file of that name is used in place. Throws UserError `format-unsupported` for the name of a
+ * container that we do not write, or of a compressed file.
+ */
+export function checkExtension(path: string): 'raw' | 'qcow2' {
   const extension = extname(path).toLowerCase();
   const format = CONTAINERS.get(extension);
   if (format !== undefined) {
     throw new UserError('unsupported', 'format-unsupported', {
-      what: `${path} is a ${format} file, which cannot be used in place yet`,
-      todo: `convert it first: qemu-img convert -O raw "${path}" disk.img`,
+      what: `${path} is a ${format} file, which cannot be used in place`,
+      todo: `take it into the library: polyboot image import "${path}"`,
     });
   }
   if (COMPRESSED.has(extension)) {
     throw new UserError('unsupported', 'format-unsupported', {
       what: `${path} is a compressed file`,
-      todo: 'unpack it first',
+      todo: `take it into the library: polyboot image import "${path}"`,
     });
   }
+  return extension === '.qcow2' ? 'qcow2' : 'raw';
+}
+
+/**
+ * Throws UserError `foreign-parts` for a qcow2 file whose bytes are not all its own: a path inside a
+ * file that somebody brought could name any file of this host (hostile case 35).
+ */
+export function refuseForeignParts(path: string, info: Qcow2Info): void {
+  const { backing, dataFile, encryption, corrupt, unknownFeatures } = info;
+  const reasons = [
+    ...(backing === null ? [] : [`it stands on another file, "${printable(backing.file)}"`]),
+    ...(dataFile === null ? [] : [`its data lies in another file, "${printable(dataFile)}"`]),
+    ...(encryption === null ? [] : ['it is encrypted']),
+    ...(corrupt ? ['it is marked as damaged'] : []),
+    ...unknownFeatures.map((feature) => `it needs the feature "${printable(feature)}"`),
+  ];
+  if (reasons.length === 0) return;
+  throw new UserError('invalid', 'foreign-parts', {
+    what: `${path} cannot be taken into the library`,
+    why: reasons.join('; '),
+    todo: `where it was made, write it as one plain file: qemu-img convert -O qcow2 OLD NEW`,
+  });
 }
 
 /**

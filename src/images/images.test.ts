@@ -1,49 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { checkImageName, type Image, MemoryImageRepository, nameFromPath } from '#images/mod.ts';
+import { checkImageName, nameFromPath } from '#images/mod.ts';
 import { tarOf } from './tar.ts';
 import { runTool } from './tool.ts';
-
-const IMAGE: Image = {
-  name: 'b',
-  kind: 'raw',
-  path: '/x/b.img',
-  sizeBytes: 512,
-  blockBytes: 512,
-  owned: true,
-  createdAtMs: 1,
-};
-
-test('memory repository: ordered, unique, and its own copies', () => {
-  const repository = new MemoryImageRepository();
-  repository.insert(IMAGE);
-  repository.insert({ ...IMAGE, name: 'a' });
-  assert.deepEqual(
-    repository.list().map((i) => i.name),
-    ['a', 'b'],
-  );
-  assert.throws(
-    () => {
-      repository.insert(IMAGE);
-    },
-    { code: 'image-exists' },
-  );
-  repository.update({ ...IMAGE, note: 'n' });
-  assert.equal(repository.get('b')?.note, 'n');
-  repository.remove('b');
-  assert.equal(repository.get('b'), undefined);
-  for (const call of [
-    () => {
-      repository.remove('b');
-    },
-    () => {
-      repository.update(IMAGE);
-    },
-  ]) {
-    assert.throws(call, { code: 'image-unknown' });
-  }
-});
 
 test('a name made from any path is a good name', () => {
   const paths = [

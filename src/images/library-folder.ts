@@ -1,25 +1,47 @@
-import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync } from 'node:fs';
-import { readdirSync, renameSync, rmSync, statfsSync, unlinkSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { chmodSync, closeSync, existsSync, fsyncSync, linkSync, mkdirSync } from 'node:fs';
+import {
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { EnvironmentError, errnoOf, formatBytes, invariant, messageOf } from '#base/mod.ts';
 import { UserError } from '#base/mod.ts';
 import { lockImage } from '#os/mod.ts';
-import type { Image, ImageKind } from './image.ts';
+import type { Layer, LayerFormat } from './layer.ts';
 import type { ImageRepository } from './repository.ts';
+
+/** What one change does to the files of the folder, before and after its records are written. */
+export type FolderChange = {
+  /** Layers whose files are written and flushed under their partial names. */
+  readonly add: readonly Pick<Layer, 'id' | 'path'>[];
+  /** Owned layers whose files go. */
+  readonly remove: readonly Pick<Layer, 'id' | 'path'>[];
+  /** False: nothing of this must outlive a power cut. */
+  readonly durable?: boolean;
+};
 
 /**
  * The folder that holds the library's own files, and the protocol that makes every change of it
  * all-or-nothing, whenever the process is killed:
  *
- *   create: write `.NAME.partial`, fsync → insert the record → link to `NAME.img` → unlink partial
- *   remove: rename `NAME.img` to `.NAME.partial` → remove the record → unlink partial
+ *   write `.ID.partial`, fsync → link it to its name → rename what goes to `.ID.removed` → records
+ *   (one transaction) → unlink `.ID.partial` and `.ID.removed`
  *
- * | found at start                            | meaning                        | done
- * | partial, no record                        | half written, or half removed  | partial deleted
- * | partial, record, no `NAME.img`            | complete, was to be linked; or | linked
- * |                                           | was not yet removed            |
- * | partial, record, `NAME.img`               | linked already                 | partial deleted
- * | partial, locked by a living process       | somebody's work                | left alone
+ * | found at start                          | meaning                      | done
+ * | `.ID.partial`, no record                | half written, or not linked  | it and its link deleted
+ * | `.ID.partial`, record                   | all done but the tidying     | partial deleted (linked
+ * |                                         |                              | first if it has no name)
+ * | `.ID.removed`, record                   | was not removed              | has its name again
+ * | `.ID.removed`, no record                | all done but the tidying     | deleted
+ * | `.ID.elsewhere`                         | names a half written file    | both deleted
+ * |                                         | outside this folder          |
+ * | any, locked by a living process         | somebody's work              | left alone
  *
  * Nothing else in the folder is ever touched.
  */
@@ -41,111 +63,130 @@ export class LibraryFolder {
     }
   }
 
-  /** Where the file of an image that we own lies. */
-  fileOf(name: string, kind: ImageKind): string {
-    return join(this.path, `${name}.${kind === 'iso' ? 'iso' : 'img'}`);
+  /**
+   * Where the file of a new layer will lie: `NAME.img` while that is free, for people who look into
+   * the folder; else with the layer's id in it. Throws UserError `file-in-the-way` when a file
+   * lies there that no layer knows.
+   */
+  pathFor(name: string, layer: Pick<Layer, 'id' | 'format'>, repository: ImageRepository): string {
+    const ending = ENDING[layer.format] ?? 'img';
+    const unique = join(this.path, `${name}.${layer.id}.${ending}`);
+    const plain = join(this.path, `${name}.${ending}`);
+    const taken = repository.layers().some((known) => known.path === plain);
+    if (layer.format === 'qcow2' || taken) return unique;
+    if (!existsSync(plain)) return plain;
+    throw new UserError('conflict', 'file-in-the-way', {
+      what: `${plain} is there already, and is no image of the library`,
+      todo: `choose another name, move the file away, or use it: polyboot image add ${plain}`,
+    });
   }
 
-  /** Where the file lies while it is written. */
-  partialOf(name: string): string {
-    return join(this.path, `.${name}.partial`);
+  /** Where the file of a layer lies while it is written. */
+  partialOf(id: string): string {
+    return join(this.path, `.${id}.partial`);
   }
 
   /** Finishes or undoes what a killed process left. Returns what was done, for the log. */
   recover(repository: ImageRepository): string[] {
     const done: string[] = [];
     for (const entry of readdirSync(this.path)) {
-      const name = /^\.(.+)\.partial$/.exec(entry)?.[1];
-      if (name === undefined || this.#inUse(join(this.path, entry))) continue;
-      const record = repository.get(name);
-      const final = record?.owned === true ? record.path : undefined;
-      if (final !== undefined && !existsSync(final)) {
-        this.#publish(this.partialOf(name), final);
-        done.push(`finished ${name}`);
-      } else {
-        unlinkSync(this.partialOf(name));
-        done.push(`removed the unfinished ${name}`);
+      const [, id = '', state] = /^\.(.+)\.(partial|removed|elsewhere)$/.exec(entry) ?? [];
+      const path = join(this.path, entry);
+      if (state === undefined || this.#inUse(path)) continue;
+      if (state === 'elsewhere') {
+        done.push(forgetElsewhere(path, id));
+        continue;
       }
+      // Before there were layers, a partial file was called after its image.
+      const layer = repository.layer(id) ?? layerOfImage(repository, id);
+      const owned = layer?.owned === true ? layer : undefined;
+      if (state === 'removed') done.push(restore(path, owned));
+      else done.push(this.#settle(path, owned));
+    }
+    for (const layer of repository.layers()) {
+      if (thaw(layer)) done.push(`made ${layer.path} writable again`);
     }
     if (done.length > 0) this.#sync();
     return done;
   }
 
-  /**
-   * Opens a fresh partial file, locked as ours. Throws UserError conflict when one is being made.
-   */
-  openPartial(name: string): number {
-    this.clearPartial(name);
-    // 0600: an image can hold passwords and keys.
-    const fd = openSync(this.partialOf(name), 'wx+', 0o600);
+  /** Opens a fresh partial file, locked as ours. 0600: an image can hold passwords and keys. */
+  openPartial(id: string): number {
+    const fd = openSync(this.partialOf(id), 'wx+', 0o600);
     tryLock(fd);
     return fd;
   }
 
-  /** Removes a stale partial file. Throws UserError conflict when it is somebody's work. */
-  clearPartial(name: string): void {
-    const path = this.partialOf(name);
-    if (existsSync(path) && this.#inUse(path)) throw beingMade(name);
-    rmSync(path, { force: true });
-  }
-
-  /** Takes over a partial file that another program has written. */
-  adoptPartial(name: string): number {
-    const fd = openSync(this.partialOf(name), 'r+');
+  /** Takes over a partial file that something else has written. */
+  adoptPartial(id: string): number {
+    const fd = openSync(this.partialOf(id), 'r+');
     tryLock(fd);
     return fd;
   }
 
   /**
-   * Throws UserError `file-in-the-way` when the name's file is there, though no record knows it.
+   * Runs `write` with the name of a new file beside `path`, outside this folder, then gives it that
+   * name, which must be free. Nothing is left of it when `write` fails or the process is killed.
    */
-  checkFree(name: string, kind: ImageKind): void {
-    const path = this.fileOf(name, kind);
-    if (!existsSync(path)) return;
-    throw new UserError('conflict', 'file-in-the-way', {
-      what: `${path} is there already, and is no image of the library`,
-      todo: `choose another name, move the file away, or use it: polyboot image add ${path}`,
-    });
+  async elsewhere(
+    id: string,
+    path: string,
+    write: (partial: string) => Promise<void>,
+  ): Promise<void> {
+    const partial = join(dirname(path), elsewhereName(path, id));
+    const journal = join(this.path, `.${id}.elsewhere`);
+    writeFileSync(journal, partial, { flush: true });
+    try {
+      await write(partial);
+      syncPath(partial);
+      linkOrRename(partial, path);
+      syncPath(dirname(path));
+    } finally {
+      rmSync(partial, { force: true });
+      rmSync(journal, { force: true });
+    }
   }
 
   /**
-   * Makes the partial file durable, then inserts the record, then gives the file its name. When the
-   * last step fails, the record is taken back.
+   * Gives the new files their names, takes the old ones away, and writes the records in between.
+   * When `record` throws, or anything before it, all is as it was.
    */
-  commit(fd: number, image: Image, repository: ImageRepository): void {
-    fsyncSync(fd);
-    this.#sync();
-    repository.insert(image);
+  commit(change: FolderChange, record: () => void): void {
+    const { add, remove, durable = true } = change;
+    const undo: (() => void)[] = [];
+    const later: (() => void)[] = [];
     try {
-      this.#publish(this.partialOf(image.name), image.path);
+      for (const { id, path } of add) {
+        const partial = this.partialOf(id);
+        if (publish(partial, path)) {
+          undo.push(() => rmSync(path, { force: true }));
+          later.push(() => rmSync(partial, { force: true }));
+        } else
+          later.push(() => {
+            renameSync(partial, path);
+          });
+      }
+      for (const { id, path } of remove) {
+        if (!existsSync(path)) continue;
+        const removed = join(this.path, `.${id}.removed`);
+        renameSync(path, removed);
+        undo.push(() => {
+          renameSync(removed, path);
+        });
+        later.push(() => rmSync(removed, { force: true }));
+      }
+      if (durable && undo.length > 0) this.#sync();
+      record();
     } catch (e) {
-      repository.remove(image.name);
+      for (const back of undo.toReversed()) back();
       throw e;
     }
-    this.#sync();
-  }
-
-  /** Removes an image's file and record, all or nothing. */
-  remove(name: string, final: string, removeRecord: () => void): void {
-    const partial = this.partialOf(name);
-    const there = existsSync(final);
-    if (there) {
-      renameSync(final, partial);
-      this.#sync();
-    }
-    try {
-      removeRecord();
-    } catch (e) {
-      if (there) renameSync(partial, final);
-      throw e;
-    }
-    if (there) unlinkSync(partial);
-    this.#sync();
+    for (const tidy of later) tidy();
   }
 
   /** Gives up a partial file. */
-  discard(name: string): void {
-    rmSync(this.partialOf(name), { force: true });
+  discard(id: string): void {
+    rmSync(this.partialOf(id), { force: true });
   }
 
   /** Bytes that can still be written here. */
@@ -161,20 +202,27 @@ export class LibraryFolder {
     throw noSpace(this.path, what, neededBytes, free);
   }
 
-  // link, not rename: it cannot replace a file that somebody has put there meanwhile.
-  #publish(partial: string, final: string): void {
-    try {
-      linkSync(partial, final);
-    } catch (e) {
-      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errnoOf(e) ?? '')) throw e;
-      renameSync(partial, final); // a file system without hard links
-      return;
+  /** A partial file with a record is finished; one without goes, and so does the name it had. */
+  #settle(partial: string, owned: Layer | undefined): string {
+    if (owned !== undefined) {
+      if (!existsSync(owned.path)) linkOrRename(partial, owned.path);
+      rmSync(partial, { force: true });
+      return `finished ${owned.path}`;
+    }
+    const { ino, nlink } = statSync(partial);
+    if (nlink > 1) {
+      for (const entry of readdirSync(this.path)) {
+        const path = join(this.path, entry);
+        if (path !== partial && statSync(path, { throwIfNoEntry: false })?.ino === ino)
+          unlinkSync(path);
+      }
     }
     unlinkSync(partial);
+    return `removed the unfinished ${partial}`;
   }
 
   #inUse(path: string): boolean {
-    const fd = openSync(path, 'r+');
+    const fd = openSync(path, 'r');
     try {
       return !tryLock(fd);
     } finally {
@@ -183,13 +231,91 @@ export class LibraryFolder {
   }
 
   #sync(): void {
-    const fd = openSync(this.path, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
+    syncPath(this.path);
   }
+}
+
+/** Makes a file, or the names in a folder, durable. */
+export function syncPath(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Ending of a file that lies beside a file that is written elsewhere, for as long as that takes. */
+export const UNPACKED = '.unpacked';
+
+function elsewhereName(path: string, id: string): string {
+  return `.${basename(path)}.${id}.partial`;
+}
+
+/** Removes the file that the journal names, if its name is one that we give. */
+function forgetElsewhere(journal: string, id: string): string {
+  const partial = readFileSync(journal, 'utf8');
+  if (isAbsolute(partial) && basename(partial).endsWith(`.${id}.partial`)) {
+    for (const name of [partial, `${partial}${UNPACKED}`]) rmSync(name, { force: true });
+  }
+  unlinkSync(journal);
+  return `removed the unfinished ${partial}`;
+}
+
+const ENDING: Readonly<Partial<Record<LayerFormat, string>>> = { iso: 'iso', qcow2: 'qcow2' };
+const WRITABLE = 0o200;
+
+function layerOfImage(repository: ImageRepository, name: string): Layer | undefined {
+  const image = repository.get(name);
+  return image === undefined ? undefined : repository.layer(image.head);
+}
+
+function restore(removed: string, owned: Layer | undefined): string {
+  if (owned === undefined) {
+    unlinkSync(removed);
+    return `removed ${removed}`;
+  }
+  if (existsSync(owned.path)) unlinkSync(removed);
+  else renameSync(removed, owned.path);
+  return `kept ${owned.path}`;
+}
+
+/** A file that was made read-only, and then its layer was not frozen after all. */
+function thaw(layer: Layer): boolean {
+  return layer.frozen === undefined && layer.owned && unfreeze(layer.path);
+}
+
+/** Lets the owner write the file again; false when he could, or when it is not there. */
+export function unfreeze(path: string): boolean {
+  const mode = statSync(path, { throwIfNoEntry: false })?.mode;
+  if (mode === undefined || (mode & WRITABLE) !== 0) return false;
+  chmodSync(path, (mode & 0o777) | WRITABLE);
+  return true;
+}
+
+/** Takes everybody's right to write away. */
+export function makeReadOnly(path: string): void {
+  chmodSync(path, statSync(path).mode & 0o444);
+}
+
+/**
+ * Links, not renames: that cannot replace a file that somebody has put there meanwhile. False where
+ * the file system has no hard links: then the name comes after the record.
+ */
+function publish(partial: string, final: string): boolean {
+  try {
+    linkSync(partial, final);
+    return true;
+  } catch (e) {
+    if (!NO_LINKS.has(errnoOf(e) ?? '')) throw e;
+    return false;
+  }
+}
+
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+
+function linkOrRename(partial: string, final: string): void {
+  if (!publish(partial, final)) renameSync(partial, final);
 }
 
 /** False when another process holds the file. A file system without locks counts as free. */
@@ -202,14 +328,6 @@ function tryLock(fd: number): boolean {
     if (e instanceof EnvironmentError && e.code === 'no-locks') return true;
     throw e;
   }
-}
-
-/** Somebody else is at it. */
-export function beingMade(name: string): UserError {
-  return new UserError('conflict', 'image-busy', {
-    what: `an image named "${name}" is being made or removed right now`,
-    todo: 'wait for that to end, or choose another name',
-  });
 }
 
 /** The folder's disk is too full. */

@@ -1,40 +1,23 @@
-import { randomInt } from 'node:crypto';
-import { closeSync, fsync, ftruncateSync, realpathSync, statSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
-import { promisify } from 'node:util';
-import { type Clock, EnvironmentError, errnoOf, InternalError, type Log } from '#base/mod.ts';
+import { statSync } from 'node:fs';
 import { UserError } from '#base/mod.ts';
-import { type DiskReport, inspectDisk, planPreset, type Preset, writePreset } from '#disk/mod.ts';
-import { lockImage } from '#os/mod.ts';
-import { checkExtension, imageShape } from './add-checks.ts';
-import { copySparse, reflink } from './copy.ts';
-import { DiskFile } from './disk-file.ts';
-import { imageExists, imageUnknown } from './errors.ts';
+import type { DiskSource } from '#block/mod.ts';
+import type { DiskReport, Preset } from '#disk/mod.ts';
+import type { Drive } from '#machines/mod.ts';
+import { CheckingVerbs, type CheckReport } from './checking.ts';
+import { LibraryCore, type LibraryOptions } from './core.ts';
+import { sourceOf } from './disk-source.ts';
+import { exportImage, type ExportOptions } from './exporting.ts';
 import type { Image, ImageWork } from './image.ts';
-import { beingMade, LibraryFolder, noSpace } from './library-folder.ts';
-import { checkImageName, nameFromPath } from './names.ts';
+import { importImage, type ImportOptions } from './importing.ts';
+import type { MachineOverlay, OverlayWish } from './layer.ts';
+import { MachineOverlays, type DriveDisk, type DriveOwner } from './machine-overlays.ts';
+import { MakingVerbs } from './making.ts';
+import { historyOf, overlayStates, usageOf } from './overview.ts';
+import type { ImageHistory, ImageUsage, OverlayState } from './overview.ts';
+import { dependantsOf, PointVerbs, type VerbResult } from './points.ts';
 import type { BuildRequest } from './recipes/debian-options.ts';
-import { buildDebian } from './recipes/debian.ts';
-import type { ImageRepository } from './repository.ts';
-
-/**
- * The commit's own fsync runs on the main thread, which also answers DHCP: for large files this
- * one, in the thread pool, goes before it and leaves it nothing to do.
- */
-const flush = promisify(fsync);
-
-/** What the library is made of. */
-export type LibraryOptions = {
-  /** Absolute; the library's own files lie here. Made when absent. */
-  readonly folder: string;
-  /** Absolute; what builds keep to be faster the next time. Can be deleted at any time. */
-  readonly cacheFolder: string;
-  readonly repository: ImageRepository;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Who uses an image now, in words for people ("machine pc-7"). Empty: nobody. */
-  readonly usersOf: (name: string) => readonly string[];
-};
+import { chainOf } from './references.ts';
+import { finishGrowth, ReshapingVerbs } from './reshaping.ts';
 
 /** An image with what only its file can tell. */
 export type ImageDetails = {
@@ -47,302 +30,276 @@ export type ImageDetails = {
 };
 
 /**
- * The image library: every verb that makes, shows or removes an image. Each is all-or-nothing, even
- * under kill -9 (see `LibraryFolder`); long ones report progress and obey an AbortSignal.
+ * The image library: every verb that makes, shows, changes or removes an image. Each is
+ * all-or-nothing, even under kill -9 (see `LibraryFolder`); long ones report progress and obey an
+ * AbortSignal; one at a time works on a chain (see `Jobs`).
+ *
+ * An image is a name for its head, the newest of a chain of layers (see `Layer`). What is frozen is
+ * never written again; what is written is a layer on top. So to snapshot is to freeze the head and
+ * begin a new one, to roll back is to begin a new one on an older layer, and both take a constant
+ * time for every kind of disk.
  */
 export class ImageLibrary {
-  readonly #options: LibraryOptions;
-  readonly #repository: ImageRepository;
-  readonly #folder: LibraryFolder;
-  /** Names being made or removed by this process. */
-  readonly #busy = new Set<string>();
+  readonly #core: LibraryCore;
+  readonly #making: MakingVerbs;
+  readonly #points: PointVerbs;
+  readonly #reshaping: ReshapingVerbs;
+  readonly #checking: CheckingVerbs;
+  readonly #overlays: MachineOverlays;
 
   private constructor(options: LibraryOptions) {
-    this.#options = options;
-    this.#repository = options.repository;
-    this.#folder = new LibraryFolder(options.folder);
+    this.#core = new LibraryCore(options);
+    this.#making = new MakingVerbs(this.#core);
+    this.#points = new PointVerbs(this.#core);
+    this.#reshaping = new ReshapingVerbs(this.#core);
+    this.#checking = new CheckingVerbs(this.#core);
+    this.#overlays = new MachineOverlays(this.#core, this.#points);
   }
 
   /** Opens the library and finishes or undoes what a killed process left. */
   static open(options: LibraryOptions): ImageLibrary {
     const library = new ImageLibrary(options);
-    for (const action of library.#folder.recover(options.repository)) {
-      options.log.warn({ action }, 'the image library was interrupted');
-    }
+    const { folder, repository } = library.#core;
+    const actions = folder.recover(repository);
+    const growing = repository.layers().filter((layer) => layer.growTo !== undefined);
+    if (growing.length > 0) repository.commit({ putLayers: growing.map(finishGrowth) });
+    for (const layer of growing) actions.push(`settled the size of ${layer.path}`);
+    for (const action of actions) options.log.warn({ action }, 'the image library was interrupted');
     return library;
   }
 
   /** All images, by name. */
   list(): readonly Image[] {
-    return this.#repository.list();
+    return this.#core.repository.list();
   }
 
   /** One image. Throws UserError `image-unknown`. */
   get(name: string): Image {
-    const image = this.#repository.get(name);
-    if (image === undefined) throw imageUnknown(name);
-    return image;
+    return this.#core.get(name);
+  }
+
+  has(name: string): boolean {
+    return this.#core.repository.get(name) !== undefined;
   }
 
   /** One image with what its file tells. Throws UserError `image-unknown`. */
   show(name: string): ImageDetails {
     const image = this.get(name);
-    const users = this.#options.usersOf(name);
+    const users = this.#core.options.usersOf(name);
+    if (image.kind === 'nbd') return { image, present: true, users };
     const stat = statSync(image.path, { throwIfNoEntry: false });
     if (stat === undefined) return { image, present: false, users };
     if (!stat.isFile()) return { image, present: true, users };
     return { image, present: true, users, allocatedBytes: stat.blocks * 512 };
   }
 
-  /**
-   * Adds a raw file, a CD image (named .iso) or a block device, used where it is and never deleted.
-   * The name follows from the path when not given. Throws UserError.
-   */
-  add(path: string, options: { name?: string; note?: string } = {}): Image {
-    if (!isAbsolute(path)) throw new InternalError(`"${path}" is not absolute`);
-    checkExtension(path);
-    const file = DiskFile.open(path);
-    try {
-      const shape = imageShape(path, file);
-      // A second open: O_EXCL tells whether this computer itself uses the device.
-      if (file.isBlockDevice) DiskFile.open(path, 'write').close();
-      const real = realpathSync(path);
-      const twin = this.list().find((i) => i.path === real);
-      if (twin !== undefined) throw sameFile(path, twin.name);
-      const name = options.name ?? nameFromPath(path);
-      this.#checkNew(name);
-      const image = this.#record(name, { ...shape, path: real, owned: false }, options.note);
-      this.#repository.insert(image);
-      return image;
-    } finally {
-      file.close();
-    }
+  /** See `MakingVerbs`. */
+  add(path: string, options: { name?: string; note?: string } = {}): Promise<Image> {
+    return this.#making.add(path, options);
   }
 
-  /**
-   * Makes a blank disk: partitioned and formatted for DOS or Windows 9x, or an empty GPT. The size
-   * becomes the nearest that the preset allows. Throws UserError `disk-size` and those of names.
-   */
+  /** See `MakingVerbs`. */
   create(
     name: string,
     options: { preset: Preset; sizeBytes: number; label?: string; note?: string },
-  ): Image {
-    const { preset } = options;
-    this.#checkNew(name);
-    const plan = planPreset(preset, options.sizeBytes);
-    return this.#exclusively(name, () => {
-      this.#folder.checkFree(name, 'raw');
-      const fd = this.#folder.openPartial(name);
-      try {
-        ftruncateSync(fd, plan.sizeBytes);
-        writePreset(DiskFile.of(fd), plan, {
-          label: options.label ?? 'POLYBOOT',
-          diskSignature: randomInt(1, 2 ** 32),
-          serial: randomInt(1, 2 ** 32),
-          timeMs: this.#options.clock.wallMs(),
-        });
-        return this.#commit(name, fd, plan.sizeBytes, `preset ${preset}`, options.note);
-      } catch (e) {
-        this.#folder.discard(name);
-        throw this.#spaceError(e, `the image "${name}"`, plan.sizeBytes);
-      } finally {
-        closeSync(fd);
-      }
-    });
+  ): Promise<Image> {
+    return this.#making.create(name, options);
   }
 
-  /**
-   * Builds an image from a recipe. Rejects with UserError, EnvironmentError or the abort reason.
-   */
-  async build(name: string, request: BuildRequest, work: ImageWork = {}): Promise<Image> {
-    this.#checkNew(name);
-    return this.#exclusively(name, async () => {
-      this.#folder.checkFree(name, 'raw');
-      const fd = this.#folder.openPartial(name);
-      try {
-        const { cacheFolder, clock, log } = this.#options;
-        const context = { fd, name, cacheFolder, clock, log, freeBytes: this.#folder.freeBytes() };
-        const built = await buildDebian(request, context, work);
-        work.progress?.({ phase: 'flush', line: 'waiting for the disk' });
-        await flush(fd);
-        return this.#commit(name, fd, built.sizeBytes, built.source, request.note);
-      } catch (e) {
-        this.#folder.discard(name);
-        throw this.#spaceError(e, `the image "${name}"`, undefined);
-      } finally {
-        closeSync(fd);
-      }
-    });
+  /** See `MakingVerbs`. */
+  build(name: string, request: BuildRequest, work: ImageWork = {}): Promise<Image> {
+    return this.#making.build(name, request, work);
   }
 
-  /**
-   * Copies an image: by sharing blocks where the file system can, else data only (holes stay
-   * holes). The source must not be written meanwhile: UserError `image-in-use` says who does.
-   */
-  async clone(name: string, newName: string, work: ImageWork = {}): Promise<Image> {
-    const source = this.get(name);
-    this.#checkNew(newName);
-    return this.#exclusively(newName, async () => {
-      this.#folder.checkFree(newName, source.kind);
-      const from = DiskFile.open(source.path);
-      try {
-        lockImage(from.fd, 'shared');
-        return await this.#copy(source, from, newName, work);
-      } catch (e) {
-        throw this.#spaceError(e, `a copy of "${name}"`, source.sizeBytes);
-      } finally {
-        from.close();
-      }
-    });
+  /** See `MakingVerbs`. */
+  clone(from: string, name: string, work: ImageWork = {}): Promise<Image> {
+    return this.#making.clone(from, name, work);
   }
 
-  /** Looks into an image: partitions, geometry, what boots, warnings. */
-  inspect(name: string): DiskReport {
-    const image = this.get(name);
-    const file = DiskFile.open(image.path);
-    try {
-      return inspectDisk(file);
-    } finally {
-      file.close();
-    }
+  /** See `importImage`. */
+  import(path: string, options: ImportOptions = {}, work: ImageWork = {}): Promise<Image> {
+    return importImage(this.#core, this.#making, path, options, work);
+  }
+
+  /** See `exportImage`. */
+  export(
+    from: string,
+    path: string,
+    options: ExportOptions = {},
+    work: ImageWork = {},
+  ): Promise<void> {
+    return exportImage(this.#core, from, path, options, work);
+  }
+
+  /** See `PointVerbs`. */
+  overlay(base: string, name: string, note?: string): Promise<VerbResult> {
+    return this.#points.overlay(base, name, note);
+  }
+
+  /** See `PointVerbs`. */
+  snapshot(name: string, comment?: string): Promise<VerbResult> {
+    return this.#points.snapshot(name, comment);
+  }
+
+  /** See `PointVerbs`. */
+  rollback(name: string, point?: number): Promise<VerbResult> {
+    return this.#points.rollback(name, point);
+  }
+
+  /** See `PointVerbs`. */
+  freeze(name: string, comment?: string): Promise<VerbResult> {
+    return this.#points.freeze(name, comment);
+  }
+
+  /** See `PointVerbs`. */
+  promote(source: string, comment?: string): Promise<VerbResult> {
+    return this.#points.promote(source, comment);
+  }
+
+  /** See `ReshapingVerbs`. */
+  flatten(name: string, work: ImageWork = {}): Promise<VerbResult> {
+    return this.#reshaping.flatten(name, work);
+  }
+
+  /** See `ReshapingVerbs`; for a DOS disk, with what it must know of its geometry. */
+  async resize(name: string, sizeBytes: number): Promise<VerbResult> {
+    const result = await this.#reshaping.resize(name, sizeBytes);
+    const users = this.#core.options.usersOf(name);
+    if (users.length > 0) return result;
+    const { warnings } = await this.inspect(name);
+    return { ...result, notes: [...result.notes, ...warnings.map(({ text }) => text)] };
+  }
+
+  /** See `CheckingVerbs`. */
+  inspect(name: string): Promise<DiskReport> {
+    return this.#checking.inspect(name);
+  }
+
+  /** See `CheckingVerbs`. */
+  check(name: string, work: ImageWork = {}): Promise<CheckReport> {
+    return this.#checking.check(name, work);
+  }
+
+  /** See `CheckingVerbs`. */
+  repair(
+    name: string,
+    options: { readonly geometry?: boolean } = {},
+    work: ImageWork = {},
+  ): Promise<CheckReport> {
+    return this.#checking.repair(name, options, work);
+  }
+
+  /** Points of an image, and the overlays of machines on it. Throws UserError `image-unknown`. */
+  history(name: string): ImageHistory {
+    return historyOf(this.#core, name);
+  }
+
+  /** What each layer of an image takes, and who shares it. Throws UserError `image-unknown`. */
+  usage(name: string): ImageUsage {
+    return usageOf(this.#core, name);
+  }
+
+  /** The overlays of all machines, those that are gone included. */
+  overlays(): OverlayState[] {
+    return overlayStates(this.#core);
   }
 
   /** Changes the note. */
   annotate(name: string, note: string | undefined): Image {
     const { note: _old, ...rest } = this.get(name);
-    const image = note === undefined ? rest : { ...rest, note };
-    this.#repository.update(image);
-    return image;
+    this.#core.commit({ setImages: [note === undefined ? rest : { ...rest, note }] });
+    return this.get(name);
   }
 
   /**
-   * Removes an image; the file too when the library made it. Throws UserError `image-in-use` while
-   * anybody uses it.
+   * Removes an image and every layer that nothing else needs; files too when the library made them.
+   * "NAME@NUMBER" forgets a point. Rejects with UserError `image-in-use` while anybody uses it or
+   * anything stands on it, and says who.
    */
-  remove(name: string): void {
-    const image = this.get(name);
-    this.#exclusively(name, () => {
-      const users = this.#options.usersOf(name);
-      if (users.length > 0) throw inUse(name, users);
-      const removeRecord = (): void => {
-        this.#repository.remove(name);
-      };
-      if (!image.owned) {
-        removeRecord();
-        return;
-      }
-      this.#checkUnlocked(image);
-      this.#folder.remove(name, image.path, removeRecord);
+  async remove(name: string): Promise<void> {
+    const { image, layer, point } = this.#core.named(name);
+    if (point !== undefined) {
+      await this.#points.forget(image.name, point.number);
+      return;
+    }
+    const claims = { change: [`image:${name}`, `layer:${layer.id}`] };
+    await this.#core.jobs.run(`the removal of "${name}"`, claims, () =>
+      this.#core.quiet(layer, name, 'the removal', () => {
+        const users = [...this.#core.options.usersOf(name), ...dependantsOf(this.#core, name)];
+        if (users.length > 0) throw inUse(name, users);
+        this.#checking.refuseLocked(layer);
+        const points = this.#core.pointsOf(name);
+        this.#core.commit({ removeImages: [name], removePoints: points });
+        return Promise.resolve();
+      }),
+    );
+  }
+
+  /** The disk behind a drive of a machine; see `MachineOverlays`. */
+  diskOf(machine: DriveOwner, drive: Drive): DriveDisk | undefined {
+    return this.#overlays.diskOf(machine, drive);
+  }
+
+  /** The layer that a drive writes (or reads first), also while a verb works on it. */
+  layerOf(machine: DriveOwner, drive: Drive): string | undefined {
+    return this.#overlays.layerOf(machine, drive);
+  }
+
+  /** What the image is made of, for whoever opens it elsewhere. Throws UserError. */
+  sourceOf(name: string): DiskSource {
+    const { layer } = this.#core.named(name);
+    return sourceOf(chainOf(this.#core.repository, layer.id));
+  }
+
+  /** Throws UserError when the image does not admit a drive of that mode. */
+  checkAttach(image: string, mode: Drive['mode']): void {
+    this.#overlays.checkAttach(image, mode);
+  }
+
+  /** A boot of a machine begins (`again`) or goes on; see `MachineOverlays`. */
+  prepareBoot(machine: DriveOwner, drives: readonly Drive[], again: boolean): Promise<string[]> {
+    return this.#overlays.prepare(machine, drives, again);
+  }
+
+  /**
+   * Removes fresh overlays that no machine uses any more; `uses` tells whether the machine with that
+   * id has an overlay drive of that image.
+   */
+  tidyOverlays(uses: (machine: string, image: string) => boolean): void {
+    this.#overlays.tidy(uses);
+  }
+
+  /**
+   * Says what the next boot does with the overlay of a machine; of one that no boot will look at,
+   * `discard` removes it now. Throws UserError `overlay-unknown`.
+   */
+  wish(machine: string, image: string, wish: OverlayWish, attached: boolean): void {
+    this.#overlays.wish(this.#overlayOf(machine, image), wish, attached);
+  }
+
+  /** Makes what a machine wrote the new version of the golden image. See `MachineOverlays`. */
+  promoteOverlay(machine: string, image: string, comment?: string): Promise<VerbResult> {
+    return this.#overlays.promote(this.#overlayOf(machine, image), comment);
+  }
+
+  /** By id of the machine, or by the name that a machine had which is gone. */
+  #overlayOf(machine: string, image: string): MachineOverlay {
+    const all = this.#core.repository.overlays().filter((o) => o.image === image);
+    const found =
+      all.find((o) => o.machine === machine) ?? all.find((o) => o.machineName === machine);
+    if (found !== undefined) return found;
+    throw new UserError('not-found', 'overlay-unknown', {
+      what: `there is no overlay of image "${image}" on that machine`,
+      why: 'it has not booted with one yet, or it was discarded',
+      todo: `polyboot image history ${image}`,
     });
   }
-
-  async #copy(source: Image, from: DiskFile, name: string, work: ImageWork): Promise<Image> {
-    this.#folder.clearPartial(name);
-    const partial = this.#folder.partialOf(name);
-    const shared = source.kind !== 'block' && (await reflink(source.path, partial));
-    const fd = shared ? this.#folder.adoptPartial(name) : this.#folder.openPartial(name);
-    try {
-      if (!shared) {
-        const allocated = statSync(source.path).blocks * 512;
-        const needed = source.kind === 'block' ? 0 : Math.min(allocated, source.sizeBytes);
-        this.#folder.checkSpace(needed, `a copy of "${source.name}"`);
-        await copySparse(from.fd, fd, source.sizeBytes, {
-          ...(work.signal === undefined ? {} : { signal: work.signal }),
-          copied: (doneBytes) => {
-            work.progress?.({ phase: 'copy', doneBytes, totalBytes: source.sizeBytes });
-          },
-        });
-      }
-      await flush(fd);
-      work.signal?.throwIfAborted();
-      const kind = source.kind === 'iso' ? 'iso' : 'raw';
-      const { sizeBytes, blockBytes } = source;
-      const path = this.#folder.fileOf(name, kind);
-      const shape = { kind, sizeBytes, blockBytes, path, owned: true } as const;
-      const image = this.#record(name, { ...shape, source: `clone of ${source.name}` });
-      this.#folder.commit(fd, image, this.#repository);
-      return image;
-    } catch (e) {
-      this.#folder.discard(name);
-      throw e;
-    } finally {
-      closeSync(fd);
-    }
-  }
-
-  #commit(name: string, fd: number, sizeBytes: number, source: string, note?: string): Image {
-    const path = this.#folder.fileOf(name, 'raw');
-    const shape = { kind: 'raw', sizeBytes, blockBytes: 512, path, owned: true, source } as const;
-    const image = this.#record(name, shape, note);
-    this.#folder.commit(fd, image, this.#repository);
-    return image;
-  }
-
-  #record(name: string, shape: Omit<Image, 'name' | 'createdAtMs' | 'note'>, note?: string): Image {
-    const createdAtMs = this.#options.clock.wallMs();
-    return { name, ...shape, createdAtMs, ...(note === undefined ? {} : { note }) };
-  }
-
-  #checkNew(name: string): void {
-    checkImageName(name);
-    if (this.#repository.get(name) !== undefined) throw imageExists(name);
-  }
-
-  #checkUnlocked(image: Image): void {
-    if (statSync(image.path, { throwIfNoEntry: false }) === undefined) return;
-    const file = DiskFile.open(image.path, 'write');
-    try {
-      lockImage(file.fd, 'exclusive');
-    } finally {
-      file.close();
-    }
-  }
-
-  /** Runs `work` while no other verb of this process may use the name. */
-  #exclusively<T>(name: string, work: () => T): T {
-    if (this.#busy.has(name)) throw beingMade(name);
-    this.#busy.add(name);
-    const free = (): void => {
-      this.#busy.delete(name);
-    };
-    let result: T;
-    try {
-      result = work();
-    } catch (e) {
-      free();
-      throw e;
-    }
-    if (result instanceof Promise) return result.finally(free) as T;
-    free();
-    return result;
-  }
-
-  #spaceError(e: unknown, what: string, neededBytes: number | undefined): unknown {
-    const code = errnoOf(e);
-    if (code !== 'ENOSPC' && code !== 'EDQUOT') return e;
-    const { path } = this.#folder;
-    if (neededBytes !== undefined)
-      return noSpace(path, what, neededBytes, this.#folder.freeBytes());
-    return new EnvironmentError('no-space', {
-      what: `no space for ${what}`,
-      why: `the disk of ${path} is full`,
-      todo: 'remove images that are not needed, or use a folder on a larger disk',
-    });
-  }
-}
-
-function sameFile(path: string, name: string): UserError {
-  return new UserError('conflict', 'image-exists', {
-    what: `${path} is in the library already`,
-    why: `its name there is "${name}"`,
-    todo: 'use that image, or make a copy: polyboot image clone',
-  });
 }
 
 function inUse(name: string, users: readonly string[]): UserError {
   return new UserError('conflict', 'image-in-use', {
     what: `the image "${name}" cannot be removed`,
-    why: `it is used by ${users.join(', ')}`,
-    todo: 'give those machines other drives first (polyboot machine set)',
+    why: `it is used by ${[...new Set(users)].join(', ')}`,
+    todo: 'give those machines other drives first (polyboot machine set), or flatten those images',
   });
 }

@@ -7,6 +7,8 @@ export type ToolRun = {
   readonly args: readonly string[];
   /** Debian package that brings the program, for the message when it is missing. */
   readonly debianPackage: string;
+  /** Bounds, as options of prlimit(1): "--as=2147483648". */
+  readonly limits?: readonly string[];
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** File descriptor for standard output; else its lines go to `line` like those of errors. */
@@ -52,7 +54,9 @@ const MISSING = 127;
 function spawnAndWait(run: ToolRun, line: (line: string) => void): Promise<number | string> {
   // setpriv (util-linux, always there) asks the kernel for SIGTERM at our death; a group of its own
   // lets a cancel reach the children of the tool too.
-  const child = spawn('setpriv', ['--pdeathsig', 'TERM', '--', run.command, ...run.args], {
+  const bounded = run.limits === undefined ? [] : ['prlimit', ...run.limits, '--'];
+  const argv = ['--pdeathsig', 'TERM', '--', ...bounded, run.command, ...run.args];
+  const child = spawn('setpriv', argv, {
     detached: true,
     stdio: ['ignore', run.stdoutFd ?? 'pipe', 'pipe', ...(run.fds ?? [])],
     env: { ...process.env, LC_ALL: 'C.UTF-8', PATH: searchPath(), ...run.env },

@@ -28,7 +28,7 @@ export function addressTaken(address: string, holder: string): UserError {
 
 /** Another machine holds the image in a way that admits no second holder. */
 export function imageHeld(image: string, holder: Holder, wanted: HoldMode): UserError {
-  const sharedBoth = holder.mode === 'shared' && wanted === 'exclusive';
+  const sharedBoth = holder.mode !== 'exclusive' && wanted === 'exclusive';
   return new UserError('conflict', 'image-held', {
     what: `the image "${image}" is held by ${describeHold(holder)}`,
     why: sharedBoth
@@ -37,6 +37,7 @@ export function imageHeld(image: string, holder: Holder, wanted: HoldMode): User
     todo: [
       `detach it there first (polyboot machine set ${holder.machine} --drive none),`,
       `attach it as "${image}:shared" on every machine,`,
+      `give each an overlay (polyboot image freeze ${image}, then "${image}:overlay-kept"),`,
       `or make a copy (polyboot image clone ${image} COPY)`,
     ].join(' '),
   });

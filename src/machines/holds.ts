@@ -36,9 +36,9 @@ export function holderOf(machine: Machine, image: string): Holder | undefined {
   return { machine: machine.name, mode, once, ...(index === undefined ? {} : { index }) };
 }
 
-/** Whether two holds of one image by two machines can stand together. */
+/** Whether two holds of one image by two machines can stand together: nobody writes the image. */
 export function canShare(a: HoldMode, b: HoldMode): boolean {
-  return a === 'shared' && b === 'shared';
+  return a !== 'exclusive' && b !== 'exclusive';
 }
 
 /** `machine "p4" as drive 0 (0x80, exclusive)`. */

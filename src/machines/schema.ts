@@ -62,8 +62,13 @@ export const addressSchema = z
   .refine((text) => isHostAddress(text), 'is no IPv4 address of a host (like 10.0.0.5)')
   .describe('IPv4 address');
 
-/** `exclusive`: this machine alone, read and write. `shared`: read-only, by any number. */
-export const driveModeSchema = z.enum(['exclusive', 'shared']);
+/**
+ * `exclusive`: this machine alone, read and write. `shared`: read-only, by any number.
+ * `overlay-fresh`, `overlay-kept`: any number write, each on an overlay of its own, which is new at
+ * each boot or stays.
+ */
+export const DRIVE_MODES = ['exclusive', 'shared', 'overlay-fresh', 'overlay-kept'] as const;
+export const driveModeSchema = z.enum(DRIVE_MODES);
 
 /** One attachment; its index n in the list is BIOS drive 0x80+n and target `…:<machine>.<n>`. */
 export const driveSchema = z.strictObject({ image: imageNameSchema, mode: driveModeSchema });

@@ -26,6 +26,8 @@ import { parseOrExplain } from './validate.ts';
 /** What machines need to know of the image library. */
 export interface ImageDirectory {
   has(name: string): boolean;
+  /** Throws UserError when the image, which is there, does not admit a drive of that mode. */
+  checkAttach?(name: string, mode: Drive['mode']): void;
 }
 
 export type MachineServiceOptions = {
@@ -285,12 +287,18 @@ export class MachineService {
     return this.#book.machines.get(machine.id) ?? machine;
   }
 
-  /** Throws UserError not-found when the machine would newly hold an image that does not exist. */
+  /**
+   * Throws UserError when the machine would newly hold an image that does not exist, or that does
+   * not admit it.
+   */
   #withImages(machine: Machine): Machine {
     const before = this.byId(machine.id);
-    const held = new Set(before === undefined ? [] : holdsOf(before).map((hold) => hold.image));
-    for (const { image } of holdsOf(machine))
-      if (!held.has(image) && !this.#images.has(image)) throw driveImageUnknown(image);
+    const held = before === undefined ? [] : holdsOf(before);
+    for (const { image, mode } of holdsOf(machine)) {
+      const same = held.find((hold) => hold.image === image);
+      if (same === undefined && !this.#images.has(image)) throw driveImageUnknown(image);
+      if (same?.mode !== mode && this.#images.has(image)) this.#images.checkAttach?.(image, mode);
+    }
     return machine;
   }
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { UserError } from '#base/mod.ts';
-import { MemoryImageRepository, type Image, type ImageRepository } from '#images/mod.ts';
+import { InternalError, UserError } from '#base/mod.ts';
+import { MemoryImageRepository, type ImageRecord, type ImageRepository } from '#images/mod.ts';
+import type { Layer, LibraryChange } from '#images/mod.ts';
 import { MemoryMachineRepository, type Machine, type MachineRepository } from '#machines/mod.ts';
 import { MemorySettings, openState, type SettingsStore } from './mod.ts';
 
@@ -42,15 +43,24 @@ const conflict = (code: string) => (e: unknown) =>
   e instanceof UserError && e.kind === 'conflict' && e.code === code;
 const unknown = (e: unknown): boolean => e instanceof UserError && e.kind === 'not-found';
 
-const disk: Image = {
-  name: 'dos',
-  kind: 'raw',
-  path: '/srv/dos.img',
+const layer = (id: string, more: Partial<Layer> = {}): Layer => ({
+  id,
+  path: `/srv/${id}.img`,
+  format: 'raw',
   sizeBytes: 528_482_304,
   blockBytes: 512,
   owned: true,
   createdAtMs: 1_700_000_000_000,
-};
+  ...more,
+});
+const record = (name: string, head: string, more: Partial<ImageRecord> = {}): ImageRecord => ({
+  name,
+  head,
+  createdAtMs: 1_700_000_000_001,
+  lastPoint: 0,
+  ...more,
+});
+const frozen = { sizeBytes: 528_482_304, inode: 12, mtimeMs: 1_700_000_000_002 };
 
 function suite(what: string, body: (make: () => Repositories) => void): void {
   for (const [name, make] of Object.entries(IMPLEMENTATIONS)) {
@@ -206,26 +216,96 @@ suite('a change to what was handed in or out does not reach the repository', (ma
   assert.notDeepEqual(machines.get(mine.id)?.macs, mine.macs);
 });
 
-suite('images come and go by name', (make) => {
+suite('images come and go by name, with the facts of their head', (make) => {
   const { images } = make();
-  const noted: Image = { ...disk, name: 'a', kind: 'iso', owned: false, note: 'n', source: 's' };
-  images.insert(disk);
-  images.insert(noted);
-  assert.deepEqual(images.list(), [noted, disk]);
-  assert.deepEqual(images.get('dos'), disk);
+  images.commit({ putLayers: [layer('one')], addImages: [record('dos', 'one')] });
+  const more = { note: 'n', source: 's', lastPoint: 7 };
+  images.commit({
+    putLayers: [layer('two', { format: 'iso', owned: false, frozen, blockBytes: 2048 })],
+    addImages: [record('a', 'two', more)],
+  });
+  assert.deepEqual(
+    images.list().map(({ name }) => name),
+    ['a', 'dos'],
+  );
+  assert.deepEqual(images.get('a'), {
+    ...record('a', 'two', more),
+    kind: 'iso',
+    path: '/srv/two.img',
+    sizeBytes: 528_482_304,
+    blockBytes: 2048,
+    owned: false,
+    frozen: true,
+  });
   assert.throws(() => {
-    images.insert(disk);
+    images.commit({ putLayers: [layer('three')], addImages: [record('dos', 'three')] });
   }, conflict('image-exists'));
-  images.update({ ...noted, name: 'dos' });
-  assert.deepEqual(images.get('dos'), { ...noted, name: 'dos' });
-  images.remove('dos');
-  assert.equal(images.get('dos'), undefined);
-  assert.throws(() => {
-    images.remove('dos');
-  }, unknown);
-  assert.throws(() => {
-    images.update(disk);
-  }, unknown);
+  assert.equal(images.layer('three'), undefined, 'all or nothing');
+  images.commit({ setImages: [record('dos', 'two')] });
+  assert.equal(images.get('dos')?.kind, 'iso');
+  for (const change of [{ removeImages: ['x'] }, { setImages: [record('x', 'two')] }]) {
+    assert.throws(() => {
+      images.commit(change);
+    }, unknown);
+  }
+  images.commit({ removeImages: ['dos', 'a'], removeLayers: ['one', 'two'] });
+  assert.deepEqual([images.list(), images.layers()], [[], []]);
+});
+
+suite('layers, points and overlays come back as they were put in', (make) => {
+  const { images } = make();
+  const base = layer('base', { frozen });
+  const top = layer('top', { format: 'qcow2', parent: 'base', growTo: 600_000_000 });
+  const point = { image: 'golden', number: 2, layer: 'base', comment: 'c', createdAtMs: 5 };
+  const bare = { image: 'golden', number: 1, layer: 'base', createdAtMs: 4 };
+  const overlay = { machine: 'id-1', machineName: 'p4', image: 'golden', layer: 'top' };
+  const fresh = { ...overlay, hostBoot: 'b', next: 'keep', createdAtMs: 6 } as const;
+  // In any order: what is referred to may come later in the same change.
+  images.commit({
+    putOverlays: [fresh],
+    addPoints: [point, bare],
+    addImages: [record('golden', 'base')],
+    putLayers: [top, base],
+  });
+  assert.deepEqual(images.layers(), [base, top]);
+  assert.deepEqual(images.layer('top'), top);
+  assert.deepEqual(images.points(), [bare, point]);
+  assert.deepEqual(images.overlays(), [fresh]);
+  assert.deepEqual(images.overlay('id-1', 'golden'), fresh);
+  assert.equal(images.overlay('id-1', 'x'), undefined);
+  const kept = { ...overlay, createdAtMs: 7 };
+  const { growTo: _, ...grown } = top;
+  images.commit({ putOverlays: [kept], putLayers: [grown], removePoints: [bare] });
+  assert.deepEqual(images.overlays(), [kept]);
+  assert.deepEqual(images.layer('top'), grown);
+  assert.deepEqual(images.points(), [point]);
+  images.commit({ removeOverlays: [kept], removeLayers: ['top'] });
+  assert.deepEqual(images.overlays(), []);
+});
+
+suite('nothing refers to what is not there', (make) => {
+  const { images } = make();
+  const overlay = { machine: 'm', machineName: 'p4', image: 'a', layer: 'one', createdAtMs: 1 };
+  const point = { image: 'a', number: 1, layer: 'one', createdAtMs: 1 };
+  images.commit({ putLayers: [layer('one')], addImages: [record('a', 'one')] });
+  const before = [images.list(), images.layers(), images.points(), images.overlays()];
+  const broken: LibraryChange[] = [
+    { removeLayers: ['one'] },
+    { addImages: [record('b', 'none')] },
+    { setImages: [record('a', 'none')] },
+    { putLayers: [layer('two', { parent: 'none' })] },
+    { addPoints: [{ ...point, layer: 'none' }] },
+    { addPoints: [{ ...point, image: 'none' }] },
+    { putOverlays: [{ ...overlay, layer: 'none' }] },
+    { putOverlays: [{ ...overlay, image: 'none' }] },
+    { addPoints: [point], removeImages: ['a'] },
+  ];
+  for (const change of broken) {
+    assert.throws(() => {
+      images.commit(change);
+    }, InternalError);
+    assert.deepEqual([images.list(), images.layers(), images.points(), images.overlays()], before);
+  }
 });
 
 suite('settings are kept by key', (make) => {

@@ -71,6 +71,67 @@ export const STATE_MIGRATIONS: readonly Migration[] = [
       CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     `,
   },
+  {
+    name: 'images are chains of layers',
+    sql: `
+      -- References are checked at the end of a transaction: a change may name things in any order.
+      CREATE TABLE layers (
+        id TEXT PRIMARY KEY,
+        path TEXT NOT NULL,
+        format TEXT NOT NULL,
+        parent TEXT REFERENCES layers (id) DEFERRABLE INITIALLY DEFERRED,
+        size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+        block_bytes INTEGER NOT NULL,
+        frozen TEXT,
+        owned INTEGER NOT NULL CHECK (owned IN (0, 1)),
+        created_at_ms INTEGER NOT NULL,
+        grow_to INTEGER
+      ) STRICT;
+      CREATE INDEX layers_parent ON layers (parent);
+
+      CREATE TEMP TABLE one_layer AS SELECT name, lower(hex(randomblob(5))) AS id FROM images;
+      INSERT INTO layers
+        SELECT one_layer.id, path, kind, NULL, size_bytes, block_bytes, NULL, owned, created_at_ms,
+          NULL
+        FROM images JOIN one_layer USING (name);
+
+      ALTER TABLE images RENAME TO images_before;
+      CREATE TABLE images (
+        name TEXT PRIMARY KEY,
+        head TEXT NOT NULL REFERENCES layers (id) DEFERRABLE INITIALLY DEFERRED,
+        created_at_ms INTEGER NOT NULL,
+        last_point INTEGER NOT NULL,
+        note TEXT,
+        source TEXT
+      ) STRICT;
+      INSERT INTO images
+        SELECT name, one_layer.id, created_at_ms, 0, note, source
+        FROM images_before JOIN one_layer USING (name);
+      DROP TABLE images_before;
+      DROP TABLE one_layer;
+
+      CREATE TABLE image_points (
+        image TEXT NOT NULL REFERENCES images (name) DEFERRABLE INITIALLY DEFERRED,
+        number INTEGER NOT NULL,
+        layer TEXT NOT NULL REFERENCES layers (id) DEFERRABLE INITIALLY DEFERRED,
+        comment TEXT,
+        created_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (image, number)
+      ) STRICT;
+
+      -- The machine is no reference: what it wrote may outlive it.
+      CREATE TABLE machine_overlays (
+        machine TEXT NOT NULL,
+        machine_name TEXT NOT NULL,
+        image TEXT NOT NULL REFERENCES images (name) DEFERRABLE INITIALLY DEFERRED,
+        layer TEXT NOT NULL REFERENCES layers (id) DEFERRABLE INITIALLY DEFERRED,
+        host_boot TEXT,
+        next TEXT,
+        created_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (machine, image)
+      ) STRICT;
+    `,
+  },
 ];
 
 /** AUTOINCREMENT: a number, once shown to a client, never comes again after a prune. */

@@ -27,16 +27,41 @@ export type StateTables = {
   machine_macs: { mac: string; machine: string; position: number };
   machine_drives: { machine: string; position: number; image: string; mode: string };
   image_holds: { image: string; machine: string; mode: string };
-  images: {
-    name: string;
-    kind: string;
+  layers: {
+    id: string;
     path: string;
+    format: string;
+    parent: string | null;
     size_bytes: number;
     block_bytes: number;
+    frozen: string | null;
     owned: number;
     created_at_ms: number;
+    grow_to: number | null;
+  };
+  images: {
+    name: string;
+    head: string;
+    created_at_ms: number;
+    last_point: number;
     note: string | null;
     source: string | null;
+  };
+  image_points: {
+    image: string;
+    number: number;
+    layer: string;
+    comment: string | null;
+    created_at_ms: number;
+  };
+  machine_overlays: {
+    machine: string;
+    machine_name: string;
+    image: string;
+    layer: string;
+    host_boot: string | null;
+    next: string | null;
+    created_at_ms: number;
   };
   settings: { key: string; value: string };
 };

@@ -43,6 +43,17 @@ export async function setUp(t: TestContext): Promise<Setup> {
   return { services, folder, socket, server, start, cli: (line, more) => start(line, more).done };
 }
 
+const refuse = (): never => assert.fail('not expected here');
+const LOCAL: LocalCommands = {
+  up: refuse,
+  demo: refuse,
+  doctor: refuse,
+  export: refuse,
+  install: refuse,
+  steerInstall: refuse,
+  installs: refuse,
+};
+
 function startCli(line: string, socket: string, cwd: string, more: Partial<Start>): Started {
   let [out, err] = ['', ''];
   let wake: () => void = () => undefined;
@@ -53,11 +64,10 @@ function startCli(line: string, socket: string, cwd: string, more: Partial<Start
     wake();
   };
   const stop = new AbortController();
-  const refuse = (): never => assert.fail('not expected here');
   const done = runCli(
     line.split(' ').filter((word) => word !== ''),
     {
-      local: { up: refuse, demo: refuse, doctor: refuse, export: refuse, ...local },
+      local: { ...LOCAL, ...local },
       stdout: { write: write((text) => (out += text)), isTty, ...size },
       stderr: { write: write((text) => (err += text)), isTty, ...size },
       env,

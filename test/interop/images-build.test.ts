@@ -40,21 +40,32 @@ async function withLibrary(work: (bench: Bench) => Promise<void>): Promise<void>
 }
 
 /** Where the root partition's file system is, as e2fsprogs wants it. */
-function rootOf(library: ImageLibrary, image: Image): string {
-  const root = library.inspect(image.name).partitions.find((p) => p.name === 'root');
+async function rootOf(
+  library: ImageLibrary,
+  image: Image,
+  path = image.path,
+): Promise<string> {
+  const { partitions } = await library.inspect(image.name);
+  const root = partitions.find((p) => p.name === 'root');
   assert.ok(root !== undefined);
-  return `${image.path}?offset=${root.startLba * 512}`;
+  return `${path}?offset=${root.startLba * 512}`;
 }
 
 async function judge(library: ImageLibrary, image: Image): Promise<void> {
-  const report = library.inspect(image.name);
+  const report = await library.inspect(image.name);
   assert.deepEqual(report.warnings, []);
   assert.deepEqual([report.bios.bootable, report.uefi.bootable], [true, true]);
   assert.match(await run('sgdisk', ['-v', image.path]), /No problems found/);
-  await run('e2fsck', ['-f', '-n', rootOf(library, image)]);
+  await run('e2fsck', ['-f', '-n', await rootOf(library, image)]);
 }
 
-async function bootsFrom(image: string, folder: string, firmware: Firmware): Promise<string> {
+/** Boots a copy to its login and shuts it down as its owner would; what it said of itself. */
+async function bootsFrom(
+  image: string,
+  folder: string,
+  firmware: Firmware,
+  firstBoot?: RegExp,
+): Promise<string> {
   const disk = join(folder, `${firmware}.img`);
   copyFileSync(image, disk);
   const machine = await VirtualMachine.start({
@@ -82,7 +93,12 @@ async function bootsFrom(image: string, folder: string, firmware: Firmware): Pro
   try {
     await machine.powerOn();
     const ready = await machine.serial.waitFor(/POLYBOOT-READY (.*)\n/, GUEST_LIMIT_MS);
+    if (firstBoot !== undefined) await machine.serial.waitFor(firstBoot, GUEST_LIMIT_MS);
     await machine.serial.waitFor(/ login: /, GUEST_LIMIT_MS);
+    machine.serial.write('root\r');
+    await machine.serial.waitFor(/# $/, GUEST_LIMIT_MS);
+    machine.serial.write('systemctl poweroff\r');
+    await machine.ended();
     return (ready[1] ?? '').trim();
   } finally {
     await machine.stop();
@@ -114,6 +130,23 @@ test('a built Debian boots to its login from BIOS and from UEFI', async (t) => {
   });
 });
 
+test('a trixie boots too, and runs the first-boot script once', async (t) => {
+  if (!need(t, { ...NEEDS, tools: [...(NEEDS.tools ?? []), 'qemu-system-x86_64'] })) return;
+  await withLibrary(async ({ folder, library }) => {
+    const firstBoot =
+      '#!/bin/sh\necho FIRST-BOOT on $(. /etc/os-release; echo $VERSION_CODENAME)\n';
+    const request: BuildRequest = { recipe: 'debian', release: 'trixie', firstBoot };
+    const image = await library.build('trixie', request);
+    await judge(library, image);
+    const ready = await bootsFrom(image.path, folder, 'bios', /FIRST-BOOT on trixie[^]*first-boot ended with 0/);
+    assert.match(ready, /^root=\/dev\/vda3 kernel=6\.12\S+cloud-amd64 firmware=bios$/);
+    // The unit runs only as long as this file is not there.
+    const root = await rootOf(library, image, join(folder, 'bios.img'));
+    const done = 'stat /var/lib/polyboot/first-boot-done';
+    assert.match(await run('debugfs', ['-R', done, root]), /Type: regular/);
+  });
+});
+
 test('users, keys, passwords, host name and size of a built Debian are as asked', async (t) => {
   if (!need(t, NEEDS)) return;
   await withLibrary(async ({ library }) => {
@@ -129,7 +162,7 @@ test('users, keys, passwords, host name and size of a built Debian are as asked'
     const image = await library.build('custom', request);
     assert.equal(image.sizeBytes, 1500 * 2 ** 20);
     await judge(library, image);
-    const device = rootOf(library, image);
+    const device = await rootOf(library, image);
     const read = (path: string): Promise<string> => run('debugfs', ['-R', `cat ${path}`, device]);
     assert.equal(await read('/etc/hostname'), 'bench-7\n');
     assert.equal(await read('/etc/polyboot/report-port'), '8099\n');

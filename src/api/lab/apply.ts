@@ -9,24 +9,25 @@ type Known = Pick<AdminServices, 'machines' | 'images'>;
 /**
  * Makes the state match a lab file, or only says how it would. Images come first (they may fail),
  * then all machines in one commit, then images that nobody names are forgotten. A failure undoes
- * what came before it. Throws LabError, and what adding an image throws.
+ * what came before it. Rejects with LabError, and what adding or freezing an image rejects with.
  */
-export function applyLab(lab: Lab, dryRun: boolean, known: Known): ApplyResult {
-  const { changes, put, remove, addImages, forgetImages } = planLab(lab, known);
+export async function applyLab(lab: Lab, dryRun: boolean, known: Known): Promise<ApplyResult> {
+  const { changes, put, remove, addImages, freezeImages, forgetImages } = planLab(lab, known);
   if (dryRun) return { dryRun, changes: [...changes] };
   const added: string[] = [];
   try {
     for (const { name, path, note } of addImages) {
       const more = note === undefined ? {} : { note };
-      known.images.add(path, { name, ...more });
+      await known.images.add(path, { name, ...more });
       added.push(name);
     }
+    for (const name of freezeImages) await known.images.freeze(name);
     known.machines.commit({ put, remove });
   } catch (e) {
-    for (const name of added) known.images.remove(name);
+    for (const name of added) await known.images.remove(name);
     throw e;
   }
-  for (const name of forgetImages) known.images.remove(name);
+  for (const name of forgetImages) await known.images.remove(name);
   return { dryRun, changes: [...changes] };
 }
 
@@ -37,9 +38,13 @@ export function dumpLab(known: Known, secrets: boolean): Lab {
   return {
     machines: Object.fromEntries(machines.map((m) => [m.name, labMachine(m, secrets)])),
     images: Object.fromEntries(
-      images.map(({ name, path, note }) => [
+      images.map(({ name, path, frozen, note }) => [
         name,
-        { path, ...(note === undefined ? {} : { note }) },
+        {
+          path,
+          ...(frozen ? { golden: true } : {}),
+          ...(note === undefined ? {} : { note }),
+        },
       ]),
     ),
   };

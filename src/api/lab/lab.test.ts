@@ -8,16 +8,20 @@ import { LabError } from './lab-error.ts';
 const A = '52:54:00:00:00:01';
 const B = '52:54:00:00:00:02';
 
-function apply(services: FakeServices, lab: unknown, dryRun = false): ApplyResult['changes'] {
-  return applyLab(labSchema.parse(lab), dryRun, services).changes;
+async function apply(
+  services: FakeServices,
+  lab: unknown,
+  dryRun = false,
+): Promise<ApplyResult['changes']> {
+  return (await applyLab(labSchema.parse(lab), dryRun, services)).changes;
 }
 
 const brief = (changes: ApplyResult['changes']): string[] =>
   changes.map(({ subject, name, action }) => `${action} ${subject} ${name}`);
 
-function problemsOf(services: FakeServices, lab: unknown): string[] {
+async function problemsOf(services: FakeServices, lab: unknown): Promise<string[]> {
   try {
-    apply(services, lab);
+    await apply(services, lab);
   } catch (e) {
     assert.ok(e instanceof LabError, String(e));
     return e.problems.map(({ path, message }) => `${path.join('.')}: ${message}`);
@@ -43,42 +47,42 @@ const LAB = {
   },
 };
 
-test('a lab file becomes the state, and applying it again changes nothing', () => {
+test('a lab file becomes the state, and applying it again changes nothing', async () => {
   const services = new FakeServices();
   const wanted = ['add image dos', 'add image golden', 'add machine p4', 'add machine p5'];
-  assert.deepEqual(brief(apply(services, LAB, true)), wanted);
+  assert.deepEqual(brief(await apply(services, LAB, true)), wanted);
   assert.deepEqual(services.machines.list(), [], 'a dry run changes nothing');
   assert.deepEqual(services.images.list(), []);
-  assert.deepEqual(brief(apply(services, LAB)), wanted);
+  assert.deepEqual(brief(await apply(services, LAB)), wanted);
   assert.equal(services.machines.show('p4').drives[0]?.mode, 'exclusive');
   assert.equal(services.images.get('golden').note, 'do not touch');
-  assert.deepEqual(apply(services, LAB), []);
+  assert.deepEqual(await apply(services, LAB), []);
 });
 
-test('a dump can be applied: here it changes nothing, elsewhere it makes the same state', () => {
+test('a dump can be applied: here it changes nothing, elsewhere it makes the same state', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
+  await apply(services, LAB);
   services.machines.discover({ mac: '52:54:00:00:00:99' });
-  services.images.create('own', { preset: 'dos', sizeBytes: 1 });
+  await services.images.create('own', { preset: 'dos', sizeBytes: 1 });
   for (const secrets of [false, true]) {
     const dump: unknown = JSON.parse(JSON.stringify(dumpLab(services, secrets)));
-    assert.deepEqual(apply(services, dump), [], `secrets ${String(secrets)}`);
+    assert.deepEqual(await apply(services, dump), [], `secrets ${String(secrets)}`);
   }
   const shown = JSON.stringify(dumpLab(services, false));
   assert.doesNotMatch(shown, /secret-of-p5|new-000099|"own"/);
   const copy = new FakeServices();
-  apply(copy, dumpLab(services, true));
+  await apply(copy, dumpLab(services, true));
   assert.deepEqual(dumpLab(copy, true), dumpLab(services, true));
-  const bare = problemsOf(new FakeServices(), dumpLab(services, false));
+  const bare = await problemsOf(new FakeServices(), dumpLab(services, false));
   assert.deepEqual(bare, ['machines.p5.chap.secret: is missing (string)']);
 });
 
-test('what a section does not name goes; what the server made, and what is unknown, stays', () => {
+test('what a section does not name goes; what the server made, and what is unknown, stays', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
-  services.images.create('own', { preset: 'dos', sizeBytes: 1 });
+  await apply(services, LAB);
+  await services.images.create('own', { preset: 'dos', sizeBytes: 1 });
   services.machines.discover({ mac: '52:54:00:00:00:99' });
-  const changes = apply(services, {
+  const changes = await apply(services, {
     machines: { p5: LAB.machines.p5 },
     images: { golden: LAB.images.golden },
   });
@@ -93,21 +97,21 @@ test('what a section does not name goes; what the server made, and what is unkno
   );
 });
 
-test('a section that is missing leaves its subject alone', () => {
+test('a section that is missing leaves its subject alone', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
-  assert.deepEqual(apply(services, {}), []);
-  assert.deepEqual(brief(apply(services, { machines: {} })), [
+  await apply(services, LAB);
+  assert.deepEqual(await apply(services, {}), []);
+  assert.deepEqual(brief(await apply(services, { machines: {} })), [
     'remove machine p4',
     'remove machine p5',
   ]);
   assert.equal(services.images.list().length, 2);
 });
 
-test('what a machine no longer says has its default again', () => {
+test('what a machine no longer says has its default again', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
-  const [change] = apply(services, { machines: { p4: { macs: [A] }, p5: LAB.machines.p5 } });
+  await apply(services, LAB);
+  const [change] = await apply(services, { machines: { p4: { macs: [A] }, p5: LAB.machines.p5 } });
   assert.deepEqual(change?.details, [
     'address: 10.0.0.5 → none',
     'drives: dos, golden:shared → none',
@@ -115,33 +119,33 @@ test('what a machine no longer says has its default again', () => {
   assert.equal(services.machines.show('p4').address, undefined);
 });
 
-test('a machine that introduced itself becomes the one of the file, history and all', () => {
+test('a machine that introduced itself becomes the one of the file, history and all', async () => {
   const services = new FakeServices();
   const met = services.machines.discover({ mac: A, arch: 7 });
-  const [change] = apply(services, { machines: { p4: { macs: [A, B] } } });
+  const [change] = await apply(services, { machines: { p4: { macs: [A, B] } } });
   assert.equal(change?.action, 'change');
   assert.match(change?.details[0] ?? '', /introduced itself as new-000001/);
   assert.equal(services.machines.show('p4').id, met?.id);
   assert.equal(services.machines.show('p4').arch, 7);
 });
 
-test('a machine renamed in the file keeps its identity', () => {
+test('a machine renamed in the file keeps its identity', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
+  await apply(services, LAB);
   const { id } = services.machines.show('p4');
   const { p4, p5 } = LAB.machines;
-  const changes = apply(services, { machines: { pentium: p4, p5 } });
+  const changes = await apply(services, { machines: { pentium: p4, p5 } });
   assert.deepEqual(changes[0]?.details, ['name: p4 → pentium']);
   assert.equal(services.machines.show('pentium').id, id);
 });
 
-test('machines swap addresses, images, MACs and names in one file', () => {
+test('machines swap addresses, images, MACs and names in one file', async () => {
   const services = new FakeServices();
   const one = { macs: [A], address: '10.0.0.1', drives: ['x'] };
   const two = { macs: [B], address: '10.0.0.2', drives: ['y'] };
   const images = { x: { path: '/srv/x' }, y: { path: '/srv/y' } };
-  apply(services, { images, machines: { a: one, b: two } });
-  apply(services, { images, machines: { a: two, b: one } });
+  await apply(services, { images, machines: { a: one, b: two } });
+  await apply(services, { images, machines: { a: two, b: one } });
   assert.deepEqual(services.machines.show('a').macs, [B]);
   assert.deepEqual(
     services.machines.holdersOf('x').map((h) => h.machine),
@@ -149,23 +153,23 @@ test('machines swap addresses, images, MACs and names in one file', () => {
   );
 });
 
-test('secrets left out are kept, a new one is said to have changed and not shown', () => {
+test('secrets left out are kept, a new one is said to have changed and not shown', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
+  await apply(services, LAB);
   const { p4, p5 } = LAB.machines;
   const renamed = { machines: { p4, p5: { ...p5, chap: { user: 'other' } } } };
-  assert.deepEqual(apply(services, renamed)[0]?.details, ['chap: p5 → other']);
+  assert.deepEqual((await apply(services, renamed))[0]?.details, ['chap: p5 → other']);
   assert.equal(services.machines.show('p5').chap?.secret, 'secret-of-p5');
   const changed = {
     machines: { p4, p5: { ...p5, chap: { user: 'other', secret: 'another-secret' } } },
   };
-  assert.deepEqual(apply(services, changed)[0]?.details, ['CHAP secret: changed']);
+  assert.deepEqual((await apply(services, changed))[0]?.details, ['CHAP secret: changed']);
 });
 
-test('every problem of a file is told at once, and nothing of it is done', () => {
+test('every problem of a file is told at once, and nothing of it is done', async () => {
   const services = new FakeServices();
-  apply(services, { images: { here: { path: '/srv/here.img' } } });
-  const problems = problemsOf(services, {
+  await apply(services, { images: { here: { path: '/srv/here.img' } } });
+  const problems = await problemsOf(services, {
     images: { here: { path: '/srv/elsewhere.img' }, new: { path: '/srv/new.img' } },
     machines: {
       a: { macs: [A], address: '10.0.0.5', drives: ['new', 'nowhere'] },
@@ -188,19 +192,19 @@ test('every problem of a file is told at once, and nothing of it is done', () =>
   );
 });
 
-test('an image in use cannot be left out', () => {
+test('an image in use cannot be left out', async () => {
   const services = new FakeServices();
-  apply(services, LAB);
-  assert.deepEqual(problemsOf(services, { images: { golden: LAB.images.golden } }), [
+  await apply(services, LAB);
+  assert.deepEqual(await problemsOf(services, { images: { golden: LAB.images.golden } }), [
     'images: machine "p4" uses image "dos", which is left out',
   ]);
 });
 
-test('an image that cannot be added undoes the ones before it', () => {
+test('an image that cannot be added undoes the ones before it', async () => {
   const services = new FakeServices();
   const images = { first: { path: '/srv/first.img' }, second: { path: '/srv/missing.img' } };
   const machines = { a: { macs: [A], drives: ['first'] } };
-  assert.throws(() => apply(services, { images, machines }), /no file/);
+  await assert.rejects(apply(services, { images, machines }), /no file/);
   assert.deepEqual(services.images.list(), []);
   assert.deepEqual(services.machines.list(), []);
 });

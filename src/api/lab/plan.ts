@@ -20,6 +20,7 @@ export type LabPlan = {
   readonly put: readonly Machine[];
   readonly remove: readonly Machine[];
   readonly addImages: readonly ({ readonly name: string } & LabImage)[];
+  readonly freezeImages: readonly string[];
   readonly forgetImages: readonly string[];
 };
 
@@ -49,14 +50,20 @@ export function planLab(lab: Lab, known: Known): LabPlan {
     put: machines.put,
     remove: machines.remove,
     addImages: images.add,
+    freezeImages: images.freeze,
     forgetImages: images.forget,
   };
 }
 
-type ImagePlan = { changes: LabChange[]; add: LabPlan['addImages']; forget: string[] };
+type ImagePlan = {
+  changes: LabChange[];
+  add: LabPlan['addImages'];
+  freeze: string[];
+  forget: string[];
+};
 
 function planImages(lab: Lab['images'], known: Known, problems: Problem[]): ImagePlan {
-  if (lab === undefined) return { changes: [], add: [], forget: [] };
+  if (lab === undefined) return { changes: [], add: [], freeze: [], forget: [] };
   const present = new Map(known.images.list().map((image) => [image.name, image]));
   const add = Object.entries(lab).flatMap(([name, image]) => {
     const there = present.get(name);
@@ -71,11 +78,21 @@ function planImages(lab: Lab['images'], known: Known, problems: Problem[]): Imag
   const forget = [...present.values()]
     .filter((image) => !image.owned && lab[image.name] === undefined)
     .map((image) => image.name);
+  const golden = Object.entries(lab).flatMap(([name, image]) => (image.golden ? [name] : []));
+  const freeze = golden.filter((name) => present.get(name)?.frozen !== true);
+  const thaw = Object.keys(lab).filter((name) => present.get(name)?.frozen && !lab[name]?.golden);
+  for (const name of thaw) {
+    const message = `"${name}" is a golden image and stays one: say "golden: true"`;
+    problems.push({ path: ['images', name], message });
+  }
   const changes: LabChange[] = [
     ...add.map(({ name, path }) => change('image', name, 'add', [path])),
+    ...freeze.flatMap((name) =>
+      present.has(name) ? [change('image', name, 'change', ['becomes a golden image'])] : [],
+    ),
     ...forget.map((name) => change('image', name, 'remove', ['forgotten; its file stays'])),
   ];
-  return { changes, add, forget };
+  return { changes, add, freeze, forget };
 }
 
 /** The library keeps paths without symbolic links. */
@@ -101,6 +118,7 @@ function planMachines(lab: Lab, known: Known, problems: Problem[]): MachinePlan 
     const after = machineOf(name, said, before, known, problems);
     if (after === undefined) return [];
     checkImages(after, before, images, problems);
+    checkModes(after, before, lab.images ?? {}, known, problems);
     return [{ before, after }];
   });
   const macs = new Set(wanted.flatMap(({ after }) => after.macs));
@@ -197,6 +215,44 @@ function checkImages(
     if (held.has(image) || images.has(image)) continue;
     const message = `there is no image named "${image}"`;
     problems.push({ path: ['machines', after.name, 'drives'], message });
+  }
+}
+
+/** What the library says against a drive; an image that is only coming counts as it will be. */
+function checkModes(
+  after: Machine,
+  before: Machine | undefined,
+  coming: NonNullable<Lab['images']>,
+  known: Known,
+  problems: Problem[],
+): void {
+  const held = before === undefined ? [] : holdsOf(before);
+  for (const { image, mode } of holdsOf(after)) {
+    if (held.some((hold) => hold.image === image && hold.mode === mode)) continue;
+    const message = modeProblem(image, mode, coming[image]?.golden, known);
+    if (message !== undefined) problems.push({ path: ['machines', after.name, 'drives'], message });
+  }
+}
+
+function modeProblem(
+  image: string,
+  mode: Machine['drives'][number]['mode'],
+  golden: boolean | undefined,
+  { images }: Known,
+): string | undefined {
+  const overlay = mode === 'overlay-fresh' || mode === 'overlay-kept';
+  if (golden === true) {
+    if (mode !== 'exclusive') return undefined;
+    return `image "${image}" is golden: nobody writes it, so no machine has it exclusively`;
+  }
+  const there = images.list().some(({ name }) => name === image);
+  if (!there) return overlay ? `image "${image}" must be "golden: true" for overlays` : undefined;
+  try {
+    images.checkAttach(image, mode);
+    return undefined;
+  } catch (e) {
+    if (e instanceof UserError) return e.explanation.what;
+    throw e;
   }
 }
 

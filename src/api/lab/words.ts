@@ -1,4 +1,4 @@
-import type { BootPlan, Drive, Machine } from '#machines/mod.ts';
+import { DRIVE_MODES, type BootPlan, type Drive, type Machine } from '#machines/mod.ts';
 import type { LabMachine } from '../schema/lab.ts';
 
 /** The plan of a lab file: one word, or the whole; without one: from its drives. */
@@ -10,8 +10,8 @@ export function planOf(plan: LabMachine['plan']): BootPlan {
 /** "golden:shared" → a drive. */
 export function driveOf(drive: string | Drive): Drive {
   if (typeof drive !== 'string') return drive;
-  const [image = '', mode] = drive.split(':');
-  return { image, mode: mode === 'shared' ? 'shared' : 'exclusive' };
+  const [image = '', word] = drive.split(':');
+  return { image, mode: DRIVE_MODES.find((mode) => mode === word) ?? 'exclusive' };
 }
 
 /** A plan as a lab file writes it: a word where one says all. */

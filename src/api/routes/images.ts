@@ -8,6 +8,7 @@ import {
   type ImageRequest,
   type ImageView,
 } from '../schema/image.ts';
+import { imageView } from './image-view.ts';
 import type { AdminServices } from '../services.ts';
 import { answerWork } from '../work-stream.ts';
 import { ERRORS, type ApiApp, type RouteContext } from './context.ts';
@@ -47,7 +48,8 @@ export function imageRoutes(app: ApiApp, context: RouteContext): void {
         response: { 200: inspectionSchema, ...ERRORS },
       },
     },
-    (request) => inspectionSchema.parse(services.images.inspect(request.params.name)),
+    (request) =>
+      services.images.inspect(request.params.name).then((report) => inspectionSchema.parse(report)),
   );
   app.delete(
     '/v1/images/:name',
@@ -59,12 +61,17 @@ export function imageRoutes(app: ApiApp, context: RouteContext): void {
         response: { 204: z.null(), ...ERRORS },
       },
     },
-    (request, reply) => {
-      services.images.remove(request.params.name);
+    async (request, reply) => {
+      await services.images.remove(request.params.name);
       void reply.code(204);
       return null;
     },
   );
+  makingRoute(app, context);
+}
+
+function makingRoute(app: ApiApp, context: RouteContext): void {
+  const { services } = context;
   app.post(
     '/v1/images',
     {
@@ -78,7 +85,9 @@ export function imageRoutes(app: ApiApp, context: RouteContext): void {
       },
     },
     (request, reply) =>
-      answerWork(reply, context, async (work) => view(await make(request.body, services, work))),
+      answerWork(reply, context, async (work) =>
+        imageView(await make(request.body, services, work), services),
+      ),
   );
 }
 
@@ -102,9 +111,11 @@ async function make(
     }
     case 'clone':
       return images.clone(request.from, request.name, work);
+    case 'import': {
+      const { action: _, path, ...options } = request;
+      return images.import(path, options, work);
+    }
+    case 'overlay':
+      return (await images.overlay(request.base, request.name, request.note)).image;
   }
-}
-
-function imageView(image: Image, { machines }: AdminServices): ImageView {
-  return { ...image, holders: machines.holdersOf(image.name) };
 }

@@ -15,12 +15,12 @@ import {
 /** A plan without particulars may be written as one word. */
 const planWordSchema = z.enum(['san', 'local', 'menu']);
 
-/** "dos" is an exclusive drive, "golden:shared" a shared one. */
+/** "dos" is an exclusive drive, "golden:shared" a shared one, "golden:overlay-fresh" … */
 const driveWordSchema = z
   .string()
   .regex(
-    /^[a-z0-9][a-z0-9._-]{0,63}(:(shared|exclusive))?$/,
-    'must be an image name, or IMAGE:shared',
+    /^[a-z0-9][a-z0-9._-]{0,63}(:(shared|exclusive|overlay-fresh|overlay-kept))?$/,
+    'must be an image name, or IMAGE:shared, IMAGE:overlay-fresh, IMAGE:overlay-kept',
   );
 
 /** A secret that is left out is the one the server has: a dump without secrets can be applied. */
@@ -46,6 +46,8 @@ export const labMachineSchema = z.strictObject({
 /** An image that is used in place. Images that the server made are not in this file. */
 export const labImageSchema = z.strictObject({
   path: z.string().min(1).max(4096).startsWith('/', 'must be an absolute path on the server'),
+  /** Frozen when it is added: machines write overlays. */
+  golden: z.boolean().exactOptional(),
   note: noteSchema.exactOptional(),
 });
 

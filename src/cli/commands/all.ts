@@ -6,12 +6,21 @@ import { dump } from './dump.ts';
 import { exportFile } from './export.ts';
 import { imageAdd } from './image-add.ts';
 import { imageBuild } from './image-build.ts';
+import { imageCheck, imageRepair } from './image-check.ts';
 import { imageClone } from './image-clone.ts';
 import { imageCreate } from './image-create.ts';
+import { imageExport } from './image-export.ts';
+import { imageHistory } from './image-history.ts';
+import { imageImport } from './image-import.ts';
 import { imageInspect } from './image-inspect.ts';
+import { imageDiscard, imageKeep } from './image-keep.ts';
 import { imageList } from './image-list.ts';
+import { imageOverlay } from './image-overlay.ts';
+import { imageFreeze, imagePromote, imageRollback, imageSnapshot } from './image-points.ts';
 import { imageRm } from './image-rm.ts';
+import { imageFlatten, imageResize } from './image-shape.ts';
 import { imageShow } from './image-show.ts';
+import { imageUsage } from './image-usage.ts';
 import { INSTALL_STEERING, installList } from './install-steer.ts';
 import { install } from './install.ts';
 import { machineAdd } from './machine-add.ts';
@@ -32,11 +41,26 @@ export const COMMANDS: readonly Command[] = [
   exportFile,
   imageCreate,
   imageAdd,
+  imageImport,
   imageBuild,
   imageList,
   imageShow,
   imageInspect,
+  imageHistory,
+  imageUsage,
   imageClone,
+  imageExport,
+  imageFreeze,
+  imageOverlay,
+  imagePromote,
+  imageKeep,
+  imageDiscard,
+  imageSnapshot,
+  imageRollback,
+  imageFlatten,
+  imageResize,
+  imageCheck,
+  imageRepair,
   imageRm,
   install,
   ...INSTALL_STEERING,
@@ -55,6 +79,6 @@ export const COMMANDS: readonly Command[] = [
 
 /** What the first words of two-word commands are about. */
 export const GROUPS: Readonly<Record<string, string>> = {
-  image: 'disks in the library: make, look at, copy, remove',
+  image: 'disks in the library: make, look at, copy, keep and return to states, remove',
   machine: 'computers: add, show, and say what they boot',
 };

@@ -23,6 +23,7 @@ export const imageBuild: Command = {
     { flags: '--package <NAME>', help: 'a further package', repeat: true },
     { flags: '--ssh-key-file <FILE>', help: 'public keys of root (installs sshd)', repeat: true },
     { flags: '--root-password-file <FILE>', help: 'file with the password of root' },
+    { flags: '--first-boot-file <FILE>', help: 'script that runs once as root, at the first boot' },
     { flags: '--user <NAME>', help: 'a login with the same keys', repeat: true },
     {
       flags: '--mirror <LINE>',
@@ -39,6 +40,7 @@ function requestOf(call: Call, cwd: string): Build {
   const sizeBytes = sizeOf(call);
   const keys = call.list('ssh-key-file')?.flatMap((file) => keysOf(readText(cwd, file)));
   const passwordFile = call.text('root-password-file');
+  const firstBoot = call.text('first-boot-file');
   const kernel = call.text('kernel');
   const request = {
     action: 'build' as const,
@@ -50,6 +52,7 @@ function requestOf(call: Call, cwd: string): Build {
     hostName: call.text('host-name'),
     packages: call.list('package'),
     sshKeys: keys,
+    firstBoot: firstBoot === undefined ? undefined : readText(cwd, firstBoot),
     users: call.list('user')?.map((name) => ({ name, ...(keys && { sshKeys: keys }) })),
     rootPassword:
       passwordFile === undefined ? undefined : readText(cwd, passwordFile).replace(/\r?\n$/, ''),

@@ -6,7 +6,7 @@ export const imageClone: Command = {
   words: ['image', 'clone'],
   summary: 'a full copy of an image; shares blocks where the file system can',
   args: [
-    { name: 'from', help: 'image' },
+    { name: 'from', help: 'image, or IMAGE@NUMBER for a point of it' },
     { name: 'name', help: 'name of the copy' },
   ],
   options: [JSON_OPTION],

@@ -12,11 +12,13 @@ export const imageList: Command = {
     else {
       screen.table(
         ['NAME', 'SIZE', 'KIND', 'USED BY', 'NOTE'],
-        images.map(({ name, sizeBytes, kind, holders, note }) => [
+        images.map(({ name, sizeBytes, kind, frozen, holders, note }) => [
           name,
           formatBytes(sizeBytes),
-          kind,
-          holders.map((h) => (h.mode === 'shared' ? `${h.machine}:shared` : h.machine)).join(', '),
+          frozen ? 'golden' : kind,
+          holders
+            .map((h) => (h.mode === 'exclusive' ? h.machine : `${h.machine}:${h.mode}`))
+            .join(', '),
           note ?? '',
         ]),
       );

@@ -1,13 +1,20 @@
 import type { Command } from '../command.ts';
+import { pointOf } from './image-act.ts';
 
 /** `polyboot image rm`. */
 export const imageRm: Command = {
   words: ['image', 'rm'],
-  summary: 'remove an image; its file too when polyboot made it',
-  args: [{ name: 'name', help: 'image' }],
+  summary: 'remove an image, its files too when polyboot made them; or forget a point of it',
+  args: [{ name: 'name', help: 'image, or IMAGE@NUMBER for a point of it' }],
   run: async (call, { client, screen }) => {
-    await client.removeImage(call.arg('name'));
-    screen.line(`removed image ${call.arg('name')}`);
+    const { name, point } = pointOf(call.arg('name'));
+    if (point === undefined) {
+      await client.removeImage(name);
+      screen.line(`removed image ${name}`);
+    } else {
+      await client.forgetPoint(name, point);
+      screen.line(`forgot point ${point} of image ${name}`);
+    }
     return 0;
   },
 };

@@ -26,7 +26,7 @@ export function showImage(screen: Screen, image: ImageView): void {
   screen.fields({
     image: image.name,
     size: `${formatBytes(image.sizeBytes)} (${image.sizeBytes} bytes)`,
-    kind: `${image.kind}, blocks of ${image.blockBytes} bytes`,
+    kind: `${image.frozen ? 'golden, ' : ''}${image.kind}, blocks of ${image.blockBytes} bytes`,
     path: image.path,
     kept: image.owned ? 'by polyboot' : 'where it was (rm leaves the file)',
     source: image.source,

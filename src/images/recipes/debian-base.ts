@@ -46,14 +46,14 @@ export async function debianBase(
   const { cacheFolder, nowMs } = options;
   mkdirSync(cacheFolder, { recursive: true });
   const hash = baseHash(plan, debLines);
-  const path = join(cacheFolder, `debian-${hash}.tar`);
+  const path = join(cacheFolder, `${plan.data.name}-${hash}.tar`);
   sweep(cacheFolder, nowMs);
   const found = statSync(path, { throwIfNoEntry: false });
   if (found !== undefined && !options.refresh && nowMs - found.mtimeMs < MAX_AGE_MS) {
     work.progress?.({ phase: 'base', line: 'packages of an earlier build are reused' });
     return { path, hash, reused: true };
   }
-  const partial = join(cacheFolder, `debian-${hash}.${randomBytes(4).toString('hex')}.partial`);
+  const partial = `${path.slice(0, -'.tar'.length)}.${randomBytes(4).toString('hex')}.partial`;
   // 0644: in a user namespace the reader is another user; nothing in it is secret.
   const fd = openSync(partial, 'wx', 0o644);
   try {
@@ -71,7 +71,7 @@ export async function debianBase(
 
 function sweep(folder: string, nowMs: number): void {
   for (const name of readdirSync(folder)) {
-    if (!/^debian-[0-9a-f]{16}\.[0-9a-f]{8}\.partial$/.test(name)) continue;
+    if (!/^[a-z]+-[0-9a-f]{16}\.[0-9a-f]{8}\.partial$/.test(name)) continue;
     const file = join(folder, name);
     const stat = statSync(file, { throwIfNoEntry: false });
     if (stat !== undefined && nowMs - stat.mtimeMs > STALE_MS) rmSync(file, { force: true });

@@ -3,7 +3,7 @@ import { closeSync, fchmodSync, ftruncateSync, mkdtempSync, openSync } from 'nod
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, EnvironmentError, formatBytes, type Log, UserError } from '#base/mod.ts';
+import { EnvironmentError, formatBytes, UserError } from '#base/mod.ts';
 import { formatFat, GPT_TYPE, gptLastUsableLba, SECTOR_BYTES } from '#disk/mod.ts';
 import { sliceIo, writeGpt } from '#disk/mod.ts';
 import { DiskFile } from '../disk-file.ts';
@@ -13,24 +13,11 @@ import { runTool } from '../tool.ts';
 import { buildMode } from './build-mode.ts';
 import { debLines, hostSources } from './apt-sources.ts';
 import { type DebianBase, debianBase } from './debian-base.ts';
-import { type BuildRequest, type DebianPlan, planDebian } from './debian-options.ts';
+import { planDebian } from './debian-options.ts';
+import type { BuildRequest, DebianData, DebianPlan } from './debian-options.ts';
 import { type GrubFiles, makeGrub } from './grub.ts';
+import type { BuildContext, Built, Recipe } from './recipe.ts';
 import { CUSTOMISE_SCRIPT, rootFiles } from './root-files.ts';
-
-/** What a build works on. */
-export type BuildContext = {
-  /** The empty image file, open for reading and writing. */
-  readonly fd: number;
-  readonly name: string;
-  readonly cacheFolder: string;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Space left where the image lies. */
-  readonly freeBytes: number;
-};
-
-/** A finished build. */
-export type Built = { readonly sizeBytes: number; readonly source: string };
 
 const MIB = 2 ** 20;
 const SECTORS_PER_MIB = MIB / SECTOR_BYTES;
@@ -48,18 +35,29 @@ const ROOT_LBA = ESP_LBA + ESP_SECTORS;
 /** ext4 blocks are 4 KiB. */
 const BLOCK_SECTORS = 8;
 
+/** The recipe of Debian or a relative of it, as its data says. */
+export function debianRecipe(data: DebianData): Recipe {
+  return {
+    name: data.name,
+    releases: data.releases,
+    build: (request, context, work) => {
+      const plan = planDebian(data, request, context.name);
+      return buildDebian(plan, request, context, work);
+    },
+  };
+}
+
 /**
- * Builds a Debian that boots from BIOS and UEFI, over iSCSI or from a local disk, into an empty
+ * Builds a system that boots from BIOS and UEFI, over iSCSI or from a local disk, into an empty
  * file: packages by mmdebstrap (kept for the next build), root by `mke2fs -d`, tables, ESP and GRUB
- * by us. No loop device, no mount of the image, root or not. Rejects with UserError
- * `build-request`, EnvironmentError, or the signal's reason.
+ * by us. No loop device, no mount of the image, root or not.
  */
-export async function buildDebian(
+async function buildDebian(
+  plan: DebianPlan,
   request: BuildRequest,
   context: BuildContext,
   work: ImageWork,
 ): Promise<Built> {
-  const plan = planDebian(request, context.name);
   const lines = request.mirror ?? debLines(hostSources(), plan.release);
   const { cacheFolder, clock } = context;
   const nowMs = clock.wallMs();
@@ -77,7 +75,8 @@ export async function buildDebian(
   writeTables(context, layout, grub, nowMs);
   const reused = base.reused ? 'reused' : 'new';
   context.log.info({ image: context.name, base: base.hash, reused }, 'image built');
-  return { sizeBytes, source: `recipe debian ${plan.release}, kernel ${plan.kernelName}` };
+  const source = `recipe ${plan.data.name} ${plan.release}, kernel ${plan.kernelName}`;
+  return { sizeBytes, source };
 }
 
 type RootLayout = { readonly sizeBytes: number; readonly rootSectors: number };

@@ -6,8 +6,10 @@ import { test } from 'node:test';
 import { debLines, hostSources, parseDeb822, parseOneLine } from './apt-sources.ts';
 import { buildMode } from './build-mode.ts';
 import { baseHash } from './debian-base.ts';
+import data from './debian.json' with { type: 'json' };
 import { basePackages, type BuildRequest, planDebian } from './debian-options.ts';
 import { patchBoot, patchCore } from './grub.ts';
+import { findRecipe } from './recipe.ts';
 import { rootFiles } from './root-files.ts';
 
 const ONE_LINE = `
@@ -93,7 +95,7 @@ test('build request: everything wrong is told at once', () => {
     reportPort: 0,
   };
   assert.throws(
-    () => planDebian(request, 'x'),
+    () => planDebian(data, request, 'x'),
     (e: Error) => {
       for (const part of ['sarge', 'a b', 'rm -rf', 'Root', 'password of', 'not a key', 'port 0']) {
         assert.ok(e.message.includes(part), part);
@@ -104,7 +106,7 @@ test('build request: everything wrong is told at once', () => {
 });
 
 test('build request: defaults, and a host name from any image name', () => {
-  const plan = planDebian({ recipe: 'debian' }, 'my.image_1');
+  const plan = planDebian(data, { recipe: 'debian' }, 'my.image_1');
   assert.deepEqual(
     [plan.release, plan.kernelName, plan.hostName],
     ['bookworm', 'cloud', 'my-image-1'],
@@ -116,18 +118,19 @@ test('build request: defaults, and a host name from any image name', () => {
 test('base: reused for another name, users and size; not for other packages or release', () => {
   const lines = ['deb http://m.example/debian bookworm main'];
   const hash = (more: Partial<BuildRequest>, name = 'a'): string =>
-    baseHash(planDebian({ recipe: 'debian', ...more }, name), lines);
+    baseHash(planDebian(data, { recipe: 'debian', ...more }, name), lines);
   assert.equal(hash({ hostName: 'x', rootPassword: 'y', sizeBytes: 3e9 }, 'b'), hash({}));
   assert.notEqual(hash({ packages: ['vim'] }), hash({}));
   assert.equal(hash({ packages: ['vim', 'nano', 'vim'] }), hash({ packages: ['nano', 'vim'] }));
   assert.notEqual(hash({ release: 'trixie' }), hash({}));
   assert.notEqual(hash({ kernel: 'generic' }), hash({}));
-  assert.notEqual(baseHash(planDebian({ recipe: 'debian' }, 'a'), []), hash({}));
+  assert.notEqual(baseHash(planDebian(data, { recipe: 'debian' }, 'a'), []), hash({}));
 });
 
 test('root files: secrets are only in the folder that the setup removes', () => {
   const key = 'ssh-ed25519 AAAA root@x';
   const plan = planDebian(
+    data,
     { recipe: 'debian', rootPassword: 'pässword', sshKeys: [key], users: [{ name: 'ann' }] },
     'pc',
   );
@@ -162,4 +165,20 @@ test('build mode: root, a user, and the root of a namespace that can do neither'
   assert.throws(() => buildMode(0, '         0       1000          1\n'), {
     code: 'nested-namespace',
   });
+});
+
+test('the first-boot script is checked, runs once, and is not there when nobody asked for it', () => {
+  const names = (request: Partial<BuildRequest>): string[] =>
+    rootFiles(planDebian(data, { recipe: 'debian', ...request }, 'pc'), 'pb-1').map((f) => f.path);
+  const unit = 'etc/systemd/system/polyboot-first-boot.service';
+  assert.ok(!names({}).includes(unit));
+  assert.ok(names({ firstBoot: '#!/bin/sh\ntrue\n' }).includes(unit));
+  for (const firstBoot of ['true', `#!/bin/sh\n${'#'.repeat(70_000)}`, '#!/bin/sh\n\0']) {
+    assert.throws(() => names({ firstBoot }), { code: 'build-request' });
+  }
+});
+
+test('a recipe that is not there is refused with those that are', () => {
+  assert.equal(findRecipe('debian').name, 'debian');
+  assert.throws(() => findRecipe('beos'), /choose one of: debian/);
 });

@@ -49,9 +49,29 @@ export function rootFiles(plan: DebianPlan, label: string): TarEntry[] {
     ...QUIET_UNITS.map((unit) => off(unit)),
     { path: 'etc/systemd/system/default.target', mode: 0o777, linkTo: MULTI_USER },
     folder('boot/grub'),
-    file('boot/grub/grub.cfg', grubConfig(label)),
+    file('boot/grub/grub.cfg', grubConfig(plan.data.title, label)),
+    ...firstBootFiles(plan),
     ...sshFiles(plan),
     ...setupFiles(plan),
+  ];
+}
+
+/**
+ * The owner's script: once, when the network is up, and again at the next boot if it failed. What
+ * it says goes to the console, where somebody who waits for it looks.
+ */
+function firstBootFiles(plan: DebianPlan): TarEntry[] {
+  if (plan.firstBoot === undefined) return [];
+  const wants = 'etc/systemd/system/multi-user.target.wants/polyboot-first-boot.service';
+  return [
+    { path: 'usr/lib/polyboot/first-boot', mode: 0o700, content: plan.firstBoot },
+    { path: 'usr/lib/polyboot/first-boot-run', mode: 0o755, content: FIRST_BOOT_RUN },
+    {
+      path: 'etc/systemd/system/polyboot-first-boot.service',
+      mode: 0o644,
+      content: FIRST_BOOT_UNIT,
+    },
+    { path: wants, mode: 0o777, linkTo: '../polyboot-first-boot.service' },
   ];
 }
 
@@ -88,17 +108,17 @@ function setupFiles(plan: DebianPlan): TarEntry[] {
   ];
 }
 
-function grubConfig(label: string): string {
+function grubConfig(title: string, label: string): string {
   return `serial --unit=0 --speed=115200
 terminal_output console serial
 terminal_input console serial
 set timeout=0
 search --no-floppy --label ${label} --set root
-menuentry "Debian" {
+menuentry "${title}" {
   linux /vmlinuz ${kernelCommandLine(label)}
   initrd /initrd.img
 }
-menuentry "Debian, the kernel before" {
+menuentry "${title}, the kernel before" {
   linux /vmlinuz.old ${kernelCommandLine(label)}
   initrd /initrd.img.old
 }
@@ -112,6 +132,37 @@ After=systemd-user-sessions.service network.target
 [Service]
 Type=oneshot
 ExecStart=/usr/lib/polyboot/report
+
+[Install]
+WantedBy=multi-user.target
+`;
+
+/** On every console, as `REPORT_SCRIPT` does: trixie's systemd shows a unit's output on none. */
+const FIRST_BOOT_RUN = `#!/bin/sh
+{
+  /usr/lib/polyboot/first-boot 2>&1
+  echo "first-boot ended with $?"
+} | while IFS= read -r line; do
+  echo "$line"
+  for console in $(cat /sys/class/tty/console/active 2>/dev/null || echo console); do
+    echo "$line" > "/dev/$console" 2>/dev/null
+  done
+  [ "$line" != "first-boot ended with 0" ] || touch /run/polyboot-first-boot-well
+done
+[ -e /run/polyboot-first-boot-well ]
+`;
+
+const FIRST_BOOT_UNIT = `[Unit]
+Description=The first-boot script of this image
+After=polyboot-report.service network-online.target
+ConditionPathExists=!/var/lib/polyboot/first-boot-done
+
+[Service]
+Type=oneshot
+ExecStart=/usr/lib/polyboot/first-boot-run
+ExecStartPost=/bin/mkdir -p /var/lib/polyboot
+ExecStartPost=/bin/touch /var/lib/polyboot/first-boot-done
+TimeoutStartSec=infinity
 
 [Install]
 WantedBy=multi-user.target

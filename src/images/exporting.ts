@@ -1,0 +1,135 @@
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
+import { ftruncateSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { createQcow2 } from '#block/mod.ts';
+import { InternalError, UserError } from '#base/mod.ts';
+import { copyDisk, deviceSink, fileSink } from './copy-disk.ts';
+import { flush, type LibraryCore } from './core.ts';
+import { withDisk } from './device-io.ts';
+import { sourceOf } from './disk-source.ts';
+import { DISK_FORMATS, formatUnknown, kindByName, type DiskFormat } from './formats.ts';
+import type { ImageWork } from './image.ts';
+import type { Layer } from './layer.ts';
+import { UNPACKED } from './library-folder.ts';
+import { followed } from './making.ts';
+import { pack } from './packing.ts';
+import { chainOpts, qemuImg } from './qemu-img.ts';
+import { chainOf } from './references.ts';
+
+/** How a disk goes out; without them the name of the file says. */
+export type ExportOptions = {
+  readonly format?: DiskFormat;
+  readonly compression?: 'gz' | 'zst';
+};
+
+/**
+ * Writes an image, or one of its points, into one file outside the library: all its layers
+ * together. The file appears when it is whole and flushed. Rejects with UserError
+ * (`file-in-the-way`, `format-unknown`, `image-in-use`), EnvironmentError, the abort reason.
+ */
+export async function exportImage(
+  core: LibraryCore,
+  from: string,
+  path: string,
+  options: ExportOptions,
+  work: ImageWork,
+): Promise<void> {
+  if (!isAbsolute(path)) throw new InternalError(`"${path}" is not absolute`);
+  const { format, compression } = howTo(path, options);
+  if (existsSync(path)) {
+    throw new UserError('conflict', 'file-in-the-way', {
+      what: `${path} is there already`,
+      todo: 'name another file, or remove that one',
+    });
+  }
+  const { image, layer } = core.named(from);
+  const chain = chainOf(core.repository, layer.id);
+  const claims = { read: [`image:${image.name}`, ...chain.map((l) => `layer:${l.id}`)] };
+  await core.jobs.run(`the export of "${from}"`, claims, () =>
+    core.quiet(layer, image.name, 'an export', () =>
+      core.folder.elsewhere(core.newId(), path, async (partial) => {
+        if (compression === undefined) await writeDisk(chain, partial, format, work);
+        else await writePacked(chain, partial, format, compression, work);
+      }),
+    ),
+  );
+}
+
+function howTo(
+  path: string,
+  options: ExportOptions,
+): { format: DiskFormat; compression?: 'gz' | 'zst' } {
+  const byName = kindByName(path);
+  const named = byName.format === 'iso' ? 'raw' : byName.format;
+  const format = options.format ?? named;
+  if (format === undefined || !DISK_FORMATS.includes(format)) throw formatUnknown(path);
+  const compression = options.compression ?? byName.compression;
+  if (compression === undefined) return { format };
+  if (compression === 'xz') {
+    throw new UserError('unsupported', 'format-unsupported', {
+      what: 'files are not packed with xz',
+      todo: 'name it .zst, which is faster and nearly as small, or pack it after',
+    });
+  }
+  return { format, compression };
+}
+
+async function writeDisk(
+  chain: readonly Layer[],
+  path: string,
+  format: DiskFormat,
+  work: ImageWork,
+): Promise<void> {
+  const [top] = chain as readonly [Layer];
+  if (format === 'raw') {
+    await withNewFile(path, async (fd) => {
+      ftruncateSync(fd, top.sizeBytes);
+      await withDisk(sourceOf(chain), 'read', (device) =>
+        copyDisk(device, fileSink(fd), followed(work, top.sizeBytes, 'export')),
+      );
+      await flush(fd);
+    });
+    return;
+  }
+  if (format === 'qcow2') {
+    await withNewFile(path, (fd) => createQcow2(fd, { sizeBytes: top.sizeBytes }));
+    await withDisk({ kind: 'qcow2', path }, 'write', (target) =>
+      withDisk(sourceOf(chain), 'read', (device) =>
+        copyDisk(device, deviceSink(target), followed(work, top.sizeBytes, 'export')),
+      ),
+    );
+    return;
+  }
+  await withNewFile(path, () => Promise.resolve());
+  const args = ['convert', '-p', '-O', format, '--image-opts', chainOpts(chain), path];
+  await qemuImg(args, work, undefined, top.sizeBytes);
+}
+
+async function writePacked(
+  chain: readonly Layer[],
+  path: string,
+  format: DiskFormat,
+  compression: 'gz' | 'zst',
+  work: ImageWork,
+): Promise<void> {
+  // Beside it, under a name that recovery knows how to remove.
+  const [top] = chain as readonly [Layer];
+  const isRawFile = format === 'raw' && chain.length === 1 && top.format !== 'nbd';
+  const unpacked = isRawFile ? top.path : `${path}${UNPACKED}`;
+  try {
+    if (!isRawFile) await writeDisk(chain, unpacked, format, work);
+    work.progress?.({ phase: 'pack' });
+    await withNewFile(path, (fd) => pack(unpacked, compression, fd, work));
+  } finally {
+    if (!isRawFile) rmSync(unpacked, { force: true });
+  }
+}
+
+async function withNewFile(path: string, work: (fd: number) => Promise<void>): Promise<void> {
+  const fd = openSync(path, 'wx+', 0o600);
+  try {
+    await work(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
