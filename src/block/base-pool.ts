@@ -1,3 +1,4 @@
+import { HotBlocks } from './cache/hot-blocks.ts';
 import type { BlockDevice, BlockDone } from './device.ts';
 import { BlockError } from './device.ts';
 import { FilterDevice } from './filter/base.ts';
@@ -14,6 +15,19 @@ type Base = {
  */
 export class BasePool {
   readonly #bases = new Map<string, Base>();
+  readonly #cacheBytesMax: number | undefined;
+  #hotBlocks: HotBlocks | undefined;
+
+  /** `cacheBytesMax`: for all cached bases of this thread together. */
+  constructor(options: { readonly cacheBytesMax?: number } = {}) {
+    this.#cacheBytesMax = options.cacheBytesMax;
+  }
+
+  /** The memory for what is read most of the bases that are cached. */
+  get hotBlocks(): HotBlocks {
+    this.#hotBlocks ??= new HotBlocks(this.#cacheBytesMax);
+    return this.#hotBlocks;
+  }
 
   /** Bases that are open or being opened. */
   get size(): number {

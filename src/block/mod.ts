@@ -1,4 +1,6 @@
 export { BasePool } from './base-pool.ts';
+export { CachedDevice } from './cache/cached-device.ts';
+export { CACHE_BLOCK_BYTES, CACHE_BYTES_DEFAULT, HotBlocks } from './cache/hot-blocks.ts';
 export * from './device.ts';
 export * from './filter/base.ts';
 export * from './filter/counter.ts';

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import { EnvironmentError, UserError, errnoOf, messageOf } from '#base/mod.ts';
 import type { BasePool } from './base-pool.ts';
+import { CachedDevice } from './cache/cached-device.ts';
 import type { BlockDevice } from './device.ts';
 import { VolatileDevice } from './filter/volatile.ts';
 import { openNbd } from './nbd/open-nbd.ts';
@@ -24,6 +25,12 @@ export type RawSource = {
   readonly path: string;
   /** Logical block of the disk that is shown: 512, 2048 or 4096; default 512. */
   readonly blockBytes?: number;
+  /**
+   * Keep what is read most in memory while it is open read-only. Default: an NBD export yes, a file
+   * no, because the kernel's page cache serves it as fast (bench/cache.ts). Worth it for a file on a
+   * slow file system that the kernel does not cache.
+   */
+  readonly cached?: boolean;
   /** Refuse to open a file that is no longer the one that was frozen (hostile case 36). */
   readonly frozen?: FrozenFile;
 };
@@ -38,6 +45,7 @@ export type Qcow2Source = {
   readonly backing?: DiskSource;
   /** Logical block of the disk that is shown; default 512, or the base's where that is larger. */
   readonly blockBytes?: number;
+  readonly cached?: boolean;
   readonly frozen?: FrozenFile;
 };
 
@@ -47,6 +55,7 @@ export type NbdSource = {
   readonly url: string;
   /** Logical block of the disk that is shown; default 512, or the server's minimum. */
   readonly blockBytes?: number;
+  readonly cached?: boolean;
 };
 
 /** What a disk is made of, as plain data: it travels between threads and into the store. */
@@ -69,8 +78,9 @@ export type OpenOptions = {
 export const CHAIN_LEVELS_MAX = 32;
 
 /**
- * Opens a disk and everything that it stands on: the bases through `pool` (read-only, shared lock,
- * one open device for all disks of this thread), the disk itself with a lock of its own.
+ * Opens a disk and everything that it stands on. What is only read, bases and a disk that is opened
+ * read-only, comes through `pool`: shared lock, and one open device for all disks of this thread. A
+ * disk that can be written has a lock of its own.
  *
  * Throws `UserError` (missing, in use, not what was frozen, a chain that is too long or meets itself,
  * a format that cannot be read) or `EnvironmentError`. Nothing stays open when it throws.
@@ -81,8 +91,9 @@ export async function openDisk(
   pool: BasePool,
 ): Promise<BlockDevice> {
   await refuseBadChain(source);
+  if (options.readOnly === true) return openShared(source, pool);
   const device = await openOne(source, options, pool);
-  return options.volatile === true && !device.readOnly ? new VolatileDevice(device) : device;
+  return options.volatile === true ? new VolatileDevice(device) : device;
 }
 
 /**
@@ -96,6 +107,15 @@ export async function frozenFile(path: string): Promise<FrozenFile> {
     what: `"${path}" cannot be frozen`,
     why: 'it is no regular file, so a later change of it could not be seen',
     todo: 'use a read-only snapshot of the volume as the base',
+  });
+}
+
+async function openShared(source: DiskSource, pool: BasePool): Promise<BlockDevice> {
+  const key = await poolKeyOf(source);
+  return pool.acquire(key, async () => {
+    const device = await openOne(source, { readOnly: true }, pool);
+    const cached = source.cached ?? source.kind === 'nbd';
+    return cached ? new CachedDevice(device, pool.hotBlocks) : device;
   });
 }
 
@@ -124,9 +144,7 @@ async function openOverlay(
 ): Promise<BlockDevice> {
   const { path } = source;
   if (source.backing === undefined) return openQcow2(path, options);
-  const base = source.backing;
-  const open = (): Promise<BlockDevice> => openOne(base, { readOnly: true }, pool);
-  const backing = await pool.acquire(await poolKeyOf(base), open);
+  const backing = await openShared(source.backing, pool);
   try {
     return await openQcow2(path, { ...options, backing, ownsBacking: true });
   } catch (e) {
@@ -232,5 +250,6 @@ async function identityOf(source: DiskSource): Promise<string> {
 async function poolKeyOf(source: DiskSource): Promise<string> {
   const below =
     source.kind === 'qcow2' && source.backing !== undefined ? await poolKeyOf(source.backing) : '';
-  return [source.kind, await identityOf(source), source.blockBytes ?? '', below].join(' | ');
+  const { kind, blockBytes, cached } = source;
+  return [kind, await identityOf(source), blockBytes ?? '', cached ?? '', below].join(' | ');
 }

@@ -1,4 +1,4 @@
-import type { BlockDone } from '../device.ts';
+import type { BlockDevice, BlockDone } from '../device.ts';
 import { BlockError } from '../device.ts';
 import { FilterDevice } from './base.ts';
 
@@ -7,8 +7,18 @@ import { FilterDevice } from './base.ts';
  * each start). A flush is answered at once and does nothing; what was written still survives the
  * death of this process, because it is in the page cache.
  */
-export class VolatileDevice extends FilterDevice {
+export class VolatileDevice extends FilterDevice implements BlockDevice {
+  /** Where the disk below can. */
+  readonly grow?: (sizeBytes: number, done: BlockDone) => void;
   #closed = false;
+
+  constructor(inner: BlockDevice) {
+    super(inner);
+    if (inner.grow === undefined) return;
+    this.grow = (sizeBytes, done) => {
+      inner.grow?.(sizeBytes, done);
+    };
+  }
 
   override flush(done: BlockDone): void {
     const error = this.#closed ? new BlockError('gone', 'the disk is closed', 0) : null;

@@ -1,0 +1,179 @@
+/**
+ * What the hot-block cache brings, through our own target, with and without it in turns:
+ *
+ *   node bench/cache.ts [--rounds 3] [--seconds 1] [--kinds memory,disk,nbd]
+ *
+ * 4 KiB random reads at queue depth 32 from 1, 4 and 16 sessions on 96 MiB that are in the page
+ * cache: a file in memory (tmpfs), a file on the disk's file system, and the same file behind
+ * qemu-nbd. Prints operations per second (medians) and the ratio cached/plain.
+ */
+import { randomFillSync } from 'node:crypto';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CachedDevice, HotBlocks, openNbd, openRaw } from '#block/mod.ts';
+import type { BlockDevice } from '#block/mod.ts';
+import { TargetServer } from '#iscsi/mod.ts';
+import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
+import { Running } from '../test/lab/process.ts';
+import type { LoadJob, LoadResult } from './iscsi/load.ts';
+
+const FILE_BYTES = 96 * 1024 * 1024;
+const WARM_BYTES = 64 * 1024;
+const IQN = 'iqn.2026-11.org.polyboot:cache';
+const IDENTITY = {
+  vendor: 'POLYBOOT',
+  product: 'CACHE',
+  revision: '1',
+  serial: 'cache-0',
+  naa: '3000000000000003',
+};
+const KINDS = ['memory', 'disk', 'nbd'] as const;
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '1' },
+    kinds: { type: 'string', default: KINDS.join(',') },
+    serve: { type: 'string' },
+    cached: { type: 'boolean', default: false },
+  },
+});
+
+/** Reads all of a device once, as its readers would. */
+async function warm(device: BlockDevice): Promise<void> {
+  const into = Buffer.alloc(WARM_BYTES);
+  for (let at = 0; at < device.sizeBytes; at += WARM_BYTES) {
+    if (device.tryRead(at, into, 0, WARM_BYTES)) continue;
+    await new Promise<void>((resolve) => {
+      device.read(at, into, 0, WARM_BYTES, () => {
+        resolve();
+      });
+    });
+  }
+}
+
+/** The child: a bare target on a file or an NBD export. */
+async function serve(source: string, cached: boolean): Promise<void> {
+  const plain = source.startsWith('nbd')
+    ? await openNbd(source, { readOnly: true })
+    : await openRaw(source, { readOnly: true });
+  const device = cached ? new CachedDevice(plain, new HotBlocks()) : plain;
+  await warm(device);
+  const units = new LogicalUnitSet({ targetName: IQN });
+  units.add(0, new LogicalUnit({ device, identity: IDENTITY }));
+  const server = new TargetServer();
+  server.addExport({ iqn: IQN, access: 'any', takeover: false }, units);
+  const [portal] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
+  process.stdout.write(`port ${portal?.port}\n`);
+}
+
+async function makeFile(path: string): Promise<void> {
+  const file = await open(path, 'w');
+  const piece = Buffer.alloc(16 * 1024 * 1024);
+  for (let at = 0; at < FILE_BYTES; at += piece.length) {
+    randomFillSync(piece);
+    await file.write(piece, 0, piece.length, at);
+  }
+  await file.sync();
+  await file.close();
+}
+
+async function load(port: number, sessions: number, seconds: number): Promise<number> {
+  const processes = Math.min(2, sessions);
+  const script = new URL('iscsi/load.ts', import.meta.url).pathname;
+  const results = await Promise.all(
+    Array.from({ length: processes }, async (): Promise<LoadResult> => {
+      const job: LoadJob = {
+        endpoint: { address: '127.0.0.1', port, iqn: IQN, lun: 0 },
+        workload: {
+          operation: 'read',
+          blockBytes: 4096,
+          queueDepth: 32,
+          pattern: 'random',
+          digests: false,
+        },
+        sessions: sessions / processes,
+        spanBytes: FILE_BYTES,
+        seconds,
+      };
+      const child = new Running(process.execPath, [script, JSON.stringify(job)]);
+      child.child.stdin?.end();
+      const { code, stdout, stderr } = await child.finished();
+      if (code !== 0) throw new Error(`the load generator failed: ${stderr}`);
+      return JSON.parse(stdout) as LoadResult;
+    }),
+  );
+  return results.reduce((sum, r) => sum + r.operations / r.seconds, 0);
+}
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+}
+
+/** Plain and cached targets on one source, in turns. */
+async function race(kind: string, source: string): Promise<void> {
+  const script = new URL(import.meta.url).pathname;
+  const servers = [[], ['--cached']].map(
+    (extra) =>
+      new Running(process.execPath, [script, '--serve', source, ...extra], {
+        env: { ...process.env, UV_THREADPOOL_SIZE: '16' },
+      }),
+  );
+  try {
+    const ports = await Promise.all(
+      servers.map(async (s) => Number((await s.waitFor(/port (\d+)/))[1])),
+    );
+    for (const sessions of [1, 4, 16]) {
+      const rates: number[][] = [[], []];
+      for (let round = 0; round < Number(values.rounds); round++) {
+        for (const [i, port] of ports.entries()) {
+          rates[i]?.push(await load(port, sessions, Number(values.seconds)));
+        }
+      }
+      const [plain = 0, cached = 0] = rates.map(median);
+      process.stdout.write(
+        `${kind.padEnd(7)} ×${String(sessions).padEnd(3)} plain ${Math.round(plain)}/s` +
+          ` · cached ${Math.round(cached)}/s · ratio ${(cached / plain).toFixed(2)}\n`,
+      );
+    }
+  } finally {
+    await Promise.all(servers.map((s) => s.stop()));
+  }
+}
+
+async function main(): Promise<void> {
+  const folders = {
+    memory: await mkdtemp('/dev/shm/polyboot-bench-'),
+    disk: await mkdtemp(join(tmpdir(), 'polyboot-bench-')),
+  };
+  const wanted = values.kinds.split(',');
+  try {
+    const memory = join(folders.memory, 'disk');
+    const disk = join(folders.disk, 'disk');
+    await makeFile(memory);
+    await makeFile(disk);
+    if (wanted.includes('memory')) await race('memory', memory);
+    if (wanted.includes('disk')) await race('disk', disk);
+    if (!wanted.includes('nbd')) return;
+    const socket = join(folders.disk, 'nbd.sock');
+    const nbd = ['-r', '-t', '-e', '8', '-x', 'disk', '-k', socket, '-f', 'raw', memory];
+    // It listens before it forks into the background.
+    const server = new Running('qemu-nbd', [...nbd, '--fork', '--pid-file', `${socket}.pid`]);
+    await server.finished();
+    try {
+      await race('nbd', `nbd+unix:///disk?socket=${socket}`);
+    } finally {
+      const pid = await open(`${socket}.pid`);
+      process.kill(Number((await pid.readFile('utf8')).trim()));
+      await pid.close();
+    }
+  } finally {
+    await rm(folders.memory, { recursive: true });
+    await rm(folders.disk, { recursive: true });
+  }
+}
+
+if (values.serve === undefined) await main();
+else await serve(values.serve, values.cached);
