@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { need } from '../lab/need.ts';
-import { listTests, report, runAll } from './scsi-libiscsi.ts';
-import type { Outcome, Verdict } from './scsi-libiscsi.ts';
+import { listTests, runAll } from './scsi-libiscsi.ts';
+import { summary } from './scsi-libiscsi-report.ts';
+import type { Outcome, Verdict } from './scsi-libiscsi-report.ts';
 import { PROFILES } from './scsi-profiles.ts';
 
 /**
@@ -34,7 +35,7 @@ test('libiscsi: no test fails, hangs or crashes on any profile, and each passes 
     assert.ok(mine.length > 0, profile.name);
     outcomes.push(...(await runAll(mine, [profile], { parallel: 2 })));
   }
-  t.diagnostic(report(outcomes).split('\n').slice(0, 8).join('\n'));
+  t.diagnostic(summary(outcomes));
   const bad = outcomes.filter((o) => !SOUND.includes(o.verdict));
   assert.deepEqual(bad, []);
   const passed = new Set(outcomes.filter((o) => o.verdict === 'pass').map((o) => o.test));

@@ -76,6 +76,14 @@ class SlowPieces extends DelayDevice {
     if (lengthBytes < MIB) this.inner.write(offset, from, at, lengthBytes, done);
     else super.write(offset, from, at, lengthBytes, done);
   }
+
+  override discard(offset: number, lengthBytes: number, done: BlockDone): void {
+    this.inner.discard(offset, lengthBytes, done);
+  }
+
+  override writeZeroes(offset: number, lengthBytes: number, done: BlockDone): void {
+    this.inner.writeZeroes(offset, lengthBytes, done);
+  }
 }
 
 /** A profile whose SANITIZE takes long enough to be looked at: some 8 s for 256 pieces. */
