@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { checkQcow2, type Qcow2Report } from '#block/mod.ts';
-import { messageOf, PolybootError } from '#base/mod.ts';
+import { messageOf, PolybootError, UserError } from '#base/mod.ts';
 import { inspectDisk, repairGeometry, type DiskReport } from '#disk/mod.ts';
 import { lockImage } from '#os/mod.ts';
 import type { LibraryCore } from './core.ts';
@@ -36,13 +36,28 @@ export class CheckingVerbs {
     this.#core = core;
   }
 
-  /** Looks into an image: partitions, geometry, what boots, warnings. */
+  /**
+   * Looks into an image, or a point of one: partitions, geometry, what boots, warnings. A plain file
+   * also while a machine runs from it: some sectors, which are as the machine left them last.
+   * Rejects with UserError `image-in-use` where a machine has the layers.
+   */
   async inspect(name: string): Promise<DiskReport> {
     const { layer } = this.#core.named(name);
+    if (layer.format !== 'qcow2' && layer.format !== 'nbd') return inspectFile(layer.path);
     const source = sourceOf(chainOf(this.#core.repository, layer.id));
-    return this.#readable(layer, name, 'a look', () =>
+    return this.#core.quiet(layer, name, 'a look', () =>
       withDisk(source, 'read', (device) => onSectors(device, inspectDisk)),
     );
+  }
+
+  /** The warnings of `inspect`; none when the image cannot be looked at just now. */
+  async warnings(name: string): Promise<string[]> {
+    try {
+      return (await this.inspect(name)).warnings.map(({ text }) => text);
+    } catch (e) {
+      if (e instanceof UserError && e.code === 'image-in-use') return [];
+      throw e;
+    }
   }
 
   /**
@@ -112,6 +127,15 @@ export class CheckingVerbs {
   #readable<T>(layer: Layer, name: string, verb: string, work: () => Promise<T>): Promise<T> {
     if (layer.format === 'iso') return work();
     return this.#core.quiet(layer, name, verb, work);
+  }
+}
+
+function inspectFile(path: string): DiskReport {
+  const file = DiskFile.open(path);
+  try {
+    return inspectDisk(file);
+  } finally {
+    file.close();
   }
 }
 

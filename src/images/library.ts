@@ -164,10 +164,8 @@ export class ImageLibrary {
   /** See `ReshapingVerbs`; for a DOS disk, with what it must know of its geometry. */
   async resize(name: string, sizeBytes: number): Promise<VerbResult> {
     const result = await this.#reshaping.resize(name, sizeBytes);
-    const users = this.#core.options.usersOf(name);
-    if (users.length > 0) return result;
-    const { warnings } = await this.inspect(name);
-    return { ...result, notes: [...result.notes, ...warnings.map(({ text }) => text)] };
+    const warnings = await this.#checking.warnings(name);
+    return { ...result, notes: [...result.notes, ...warnings] };
   }
 
   /** See `CheckingVerbs`. */

@@ -16,4 +16,10 @@ export interface LiveDisks {
    * Durable when it resolves. Absent where disks in use cannot grow.
    */
   readonly grow?: (layer: string, sizeBytes: number) => Promise<void>;
+  /**
+   * Runs `work` under the system that runs on this layer: its commands wait, its disk is flushed and
+   * closed; afterwards what `diskOf` says then is served in its place, and its commands go on. So
+   * `work` is short, and when it has settled the library hides the layer no longer.
+   */
+  readonly hold?: <T>(layer: string, work: () => Promise<T>) => Promise<T>;
 }

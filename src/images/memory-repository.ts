@@ -87,8 +87,8 @@ function applyChange(next: Tables, change: LibraryChange): void {
   }
   for (const name of change.removeImages ?? [])
     if (!next.images.delete(name)) throw imageUnknown(name);
-  for (const point of change.addPoints ?? []) next.points.set(pointKey(point), { ...point });
   for (const point of change.removePoints ?? []) next.points.delete(pointKey(point));
+  for (const point of change.addPoints ?? []) next.points.set(pointKey(point), { ...point });
   for (const overlay of change.putOverlays ?? [])
     next.overlays.set(overlayKey(overlay), { ...overlay });
   for (const overlay of change.removeOverlays ?? []) next.overlays.delete(overlayKey(overlay));

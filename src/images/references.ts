@@ -42,10 +42,9 @@ function rootsAfter(repository: ImageRepository, change: LibraryChange): Set<str
   for (const { name, head } of [...(change.addImages ?? []), ...(change.setImages ?? [])])
     heads.set(name, head);
   for (const name of gone) heads.delete(name);
-  const points = new Map(
-    [...repository.points(), ...(change.addPoints ?? [])].map((p) => [`${p.image} ${p.number}`, p]),
-  );
+  const points = new Map(repository.points().map((p) => [`${p.image} ${p.number}`, p]));
   for (const p of change.removePoints ?? []) points.delete(`${p.image} ${p.number}`);
+  for (const p of change.addPoints ?? []) points.set(`${p.image} ${p.number}`, p);
   const overlays = new Map(
     [...repository.overlays(), ...(change.putOverlays ?? [])].map((o) => [
       `${o.machine} ${o.image}`,

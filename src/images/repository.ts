@@ -10,8 +10,9 @@ export type LibraryChange = {
   /** Known images as they are from now on. */
   readonly setImages?: readonly ImageRecord[];
   readonly removeImages?: readonly string[];
-  readonly addPoints?: readonly ImagePoint[];
+  /** Removed before others are added: a point can be replaced. */
   readonly removePoints?: readonly Pick<ImagePoint, 'image' | 'number'>[];
+  readonly addPoints?: readonly ImagePoint[];
   /** New overlays, and known ones (same machine and image) as they are from now on. */
   readonly putOverlays?: readonly MachineOverlay[];
   readonly removeOverlays?: readonly Pick<MachineOverlay, 'machine' | 'image'>[];

@@ -279,6 +279,9 @@ suite('layers, points and overlays come back as they were put in', (make) => {
   assert.deepEqual(images.overlays(), [kept]);
   assert.deepEqual(images.layer('top'), grown);
   assert.deepEqual(images.points(), [point]);
+  const replaced = { ...point, comment: 'another' };
+  images.commit({ removePoints: [point], addPoints: [replaced] });
+  assert.deepEqual(images.points(), [replaced]);
   images.commit({ removeOverlays: [kept], removeLayers: ['top'] });
   assert.deepEqual(images.overlays(), []);
 });

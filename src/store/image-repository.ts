@@ -76,12 +76,12 @@ export class SqliteImageRepository implements ImageRepository {
       for (const image of change.addImages ?? []) this.#addImage(image);
       for (const image of change.setImages ?? []) this.#setImage(image);
       for (const name of change.removeImages ?? []) this.#removeImage(name);
-      for (const point of change.addPoints ?? [])
-        this.#db.run(this.#query.insertInto('image_points').values(pointRow(point)));
       for (const { image, number } of change.removePoints ?? []) {
         const query = this.#query.deleteFrom('image_points').where('image', '=', image);
         this.#db.run(query.where('number', '=', number));
       }
+      for (const point of change.addPoints ?? [])
+        this.#db.run(this.#query.insertInto('image_points').values(pointRow(point)));
       for (const overlay of change.putOverlays ?? []) this.#putOverlay(overlay);
       for (const { machine, image } of change.removeOverlays ?? []) {
         const query = this.#query.deleteFrom('machine_overlays').where('machine', '=', machine);
