@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { VirtualMachine, type NicSpec } from '#vm/mod.ts';
 import { DebianRoot, DebianShell } from '../boot/debian.ts';
@@ -35,11 +36,11 @@ const QUICK_BOOT = [
  */
 export class InitiatorGuest {
   readonly machine: VirtualMachine;
-  readonly shell: DebianShell;
+  readonly #shell: DebianShell;
 
   private constructor(machine: VirtualMachine, shell: DebianShell) {
     this.machine = machine;
-    this.shell = shell;
+    this.#shell = shell;
   }
 
   /** Boots it; the shell and open-iscsi are ready then. The caller stops the machine. */
@@ -95,8 +96,17 @@ export class InitiatorGuest {
   }
 
   /** Runs a command; returns what it printed. A non-zero exit throws. */
-  run(command: string, limitMs = 60_000): Promise<string> {
-    return this.shell.run(command, limitMs);
+  async run(command: string, limitMs = 60_000): Promise<string> {
+    const printed = await this.#shell.run(command, limitMs);
+    // The verifying load (load.ts) speaks on the same line.
+    assert.doesNotMatch(printed, /^LOAD failed/m);
+    return printed.replaceAll(/^LOAD .*\n?/gm, '').trim();
+  }
+
+  /** Starts a command that goes on by itself. */
+  async start(command: string, log = '/dev/null'): Promise<void> {
+    // Not a job of this shell, which would tell of its end in the middle of other answers.
+    await this.run(`(${command} </dev/null >${log} 2>&1 &)`);
   }
 
   /** Runs a command that must fail; returns all it printed. */
@@ -148,6 +158,34 @@ export class InitiatorGuest {
   /** Kernel messages since the last call (or since boot) that fit a pattern of grep -E. */
   async kernelMessages(pattern: string): Promise<string> {
     return await this.run(`dmesg | grep -E '${pattern}' || true`);
+  }
+
+  /**
+   * From now on the kernel's messages go to the serial line; the result waits for one of them.
+   */
+  async followKernel(): Promise<(pattern: RegExp) => Promise<void>> {
+    await this.run('dmesg -n 8');
+    return async (pattern) => {
+      await this.machine.serial.waitFor(pattern, GUEST_LIMIT_MS);
+      await this.run('dmesg -n 1');
+    };
+  }
+
+  /** How many lines a log file has: where `waitLog` begins to look. */
+  async logEnd(file: string): Promise<number> {
+    return Number(await this.run(`wc -l <${file}`));
+  }
+
+  /** Waits until a log file says something (a pattern of grep -E) after a line. */
+  async waitLog(file: string, pattern: string, afterLine: number): Promise<string> {
+    // Not a pipe: the shell would wait for tail, which ends with the line after the one we want.
+    const lines = `<(tail -n +${afterLine + 1} -f ${file})`;
+    return await this.run(`timeout 90 grep -E -m1 '${pattern}' < ${lines}`, 120_000);
+  }
+
+  /** Pulls out the cable of a network card, or plugs it in. */
+  async link(port: number, up: boolean): Promise<void> {
+    await this.machine.qmp.execute('set_link', { name: `nic${port}`, up });
   }
 
   async #prepare(ports: readonly GuestPort[]): Promise<void> {

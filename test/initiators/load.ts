@@ -43,7 +43,7 @@ export class Load {
   static async start(guest: InitiatorGuest, folder: string): Promise<Load> {
     await guest.write('/run/load', LOAD);
     await guest.run('rm -f /run/load.stop');
-    await guest.shell.start(`bash /run/load ${folder}`);
+    await guest.start(`bash /run/load ${folder}`);
     const load = new Load(guest);
     await load.rounds(1);
     return load;
