@@ -69,12 +69,14 @@ export async function checkQcow2On(
   };
   const usage = await countReferences(file, layout, roots, walk);
   const structural = found.errors;
-  const used = await countStructure(file, header, layout, usage, found);
+  const stored = await compareCounts(file, header, layout, usage, found);
   const { offset, entries } = roots.l1;
-  await fixCopiedFlags(file, layout, offset, entries, used, { mode: 'look', onWrong: found.error });
+  const look = { mode: 'look', onWrong: found.error } as const;
+  await fixCopiedFlags(file, layout, offset, entries, stored, look);
   const wanted = options.repair;
   const mends =
-    (wanted === 'all' && (found.errors > 0 || found.leaks > 0 || unclean(header))) ||
+    (wanted === 'all' &&
+      (found.errors > 0 || found.leaks > 0 || sector.dirty || has(header, Incompatible.CORRUPT))) ||
     (wanted === 'leaks' && found.leaks > 0 && found.errors === 0);
   if (!mends) return report(header, layout, usage, found, found.errors, found.leaks);
   const settled = structural === 0 ? Incompatible.CORRUPT : 0;
@@ -89,7 +91,8 @@ async function bringUp(path: string): Promise<void> {
   try {
     const { header } = await readHead(file, path);
     const sector = new HeadSector(file, header, await readBytes(file, 0, 512));
-    if (sector.journalFound() === null || has(header, Incompatible.CORRUPT)) return;
+    const untouched = sector.journalFound() === null;
+    if (untouched || sector.dirty || has(header, Incompatible.CORRUPT)) return;
     // Nothing of the backing is read by opening and closing.
     const below = backingOf(header) === null ? null : new MemoryDevice({ sizeBytes: 512 });
     const device = await openQcow2On(file, path, { backing: below });
@@ -106,10 +109,6 @@ async function bringUp(path: string): Promise<void> {
       });
     }
   }
-}
-
-function unclean(header: Header): boolean {
-  return has(header, Incompatible.CORRUPT) || has(header, Incompatible.DIRTY);
 }
 
 class Findings {
@@ -132,11 +131,8 @@ class Findings {
   }
 }
 
-/**
- * Compares what is counted with what the refcounts say. Returns the references with those of the
- * refcount structure itself.
- */
-async function countStructure(
+/** Compares what is counted with what the refcounts say, and returns what they say. */
+async function compareCounts(
   file: ImageFile,
   header: Header,
   layout: Layout,
@@ -150,6 +146,7 @@ async function countStructure(
     counts[cluster] = counts[cluster]! + 1;
     return true;
   };
+  const stored = new Uint32Array(counts.length);
   const table = await loadRefcountTable(file, header, layout);
   const first = header.refcountTableOffset / clusterBytes;
   for (let n = 0; n < header.refcountTableClusters; n++) add(first + n);
@@ -168,6 +165,7 @@ async function countStructure(
       const cluster = n * perBlock + i;
       const said = block === null ? 0 : getRefcount(block, i, refcountOrder);
       const real = counts[cluster] ?? 0;
+      if (cluster < stored.length) stored[cluster] = Math.min(said, 0xffffffff);
       if (said === real) continue;
       const what = `cluster ${cluster} counts ${said} and is used ${real} times`;
       if (said > real) found.leak(what);
@@ -175,7 +173,7 @@ async function countStructure(
     }
   }
   if ((counts[0] ?? 0) > 1) found.error('a structure lies over the header');
-  return counts;
+  return stored;
 }
 
 function report(

@@ -121,8 +121,8 @@ export class Engine {
     try {
       this.image.assertWritable(offset);
       const changed = await step(this.writer, this.zeroer);
-      if (changed && this.journal.state === 'unavailable') {
-        // Without a journal only the tables themselves remember the change.
+      if (this.journal.state === 'unavailable' && (changed || this.changes.pending)) {
+        // Without a journal only the tables themselves remember the change, be it another's.
         await asked((done) => {
           this.checkpointer.flush(done);
         });

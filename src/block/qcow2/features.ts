@@ -23,7 +23,7 @@ export function encryptionOf(header: Header): 'aes' | 'luks' | 'unknown' | null 
   return header.cryptMethod === 1 ? 'aes' : header.cryptMethod === 2 ? 'luks' : 'unknown';
 }
 
-/** The external data file's name, '' when the bit is set without a name; null when there is none. */
+/** The external data file's name, '' when the bit is set without one; null when there is none. */
 export function dataFileOf(header: Header): string | null {
   if (!has(header, Incompatible.DATA_FILE)) return null;
   const named = extensionOf(header, ExtensionType.DATA_FILE);

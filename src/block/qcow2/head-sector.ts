@@ -60,8 +60,21 @@ export class HeadSector {
     this.#view.setUint32(76, on ? old | bit : old & ~bit);
   }
 
+  /** Whether refcounts and flags may disagree with the tables and must be counted anew. */
   get dirty(): boolean {
-    return this.#header.version === 3 && (this.#view.getUint32(76) & Incompatible.DIRTY) !== 0;
+    if (this.#header.version === 3) return (this.#view.getUint32(76) & Incompatible.DIRTY) !== 0;
+    return this.#journalAt !== 0 && this.#view.getUint32(this.#journalAt + 20) !== 0;
+  }
+
+  /**
+   * Version 2 has no dirty bit: there our extension says it, to us alone. If another program works
+   * on the image meanwhile, counting anew for nothing harms nobody.
+   */
+  setDirty(on: boolean): void {
+    this.setIncompatible(Incompatible.DIRTY, on);
+    if (this.#header.version === 3) return;
+    if (on && this.#journalAt === 0) this.#relocate();
+    if (this.#journalAt !== 0) this.#view.setUint32(this.#journalAt + 20, on ? 1 : 0);
   }
 
   /** Whether a journal can be announced; makes room for it when there is none yet. */

@@ -1,7 +1,7 @@
 /**
- * Calls that run elsewhere while the engine goes on: a host cluster that was freed may not get a new
- * owner before every call that could still touch it has ended. Calls belong to the generation in
- * which they began; `drained` waits for all that began before it was asked.
+ * Calls that run elsewhere while the engine goes on: a host cluster that was freed may not get a
+ * new owner before every call that could still touch it has ended. Calls belong to the generation
+ * in which they began; `drained` waits for all that began before it was asked.
  */
 export class InFlight {
   #current = 0;

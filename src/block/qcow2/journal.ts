@@ -20,13 +20,13 @@ import { JOURNAL_HALF_BYTES } from './limits.ts';
  * writes the tables, then makes them durable. Two halves take turns: while a checkpoint writes what
  * one half tells, changes go to the other.
  *
- * After the death of the process the next opener reads both halves and applies what they tell. After
- * a loss of power (the boot ID in the half differs) it ignores them: nothing of it was flushed, and
- * what it points at may not be there. An autoclear feature bit says that the journal is valid, so a
- * program that writes to the image without knowing of it makes it invalid first.
+ * After the death of the process the next opener reads both halves and applies what they tell.
+ * After a loss of power (the boot ID in the half differs) it ignores them: nothing of it was
+ * flushed, and what it points at may not be there. An autoclear feature bit says that the journal
+ * is valid, so a program that writes to the image without knowing of it makes it invalid first.
  */
 export class Journal {
-  /** `unavailable`: version 2, or no room in the header. Then allocating writes wait for a flush. */
+  /** `unavailable` (version 2, no room in the header): allocating writes wait for a flush. */
   state: 'off' | 'on' | 'unavailable' = 'off';
   epoch = 1;
   offset = 0;

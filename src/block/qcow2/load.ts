@@ -44,8 +44,8 @@ export async function loadSnapshots(
 }
 
 /**
- * Takes over the L1 table at `l1Offset` and notes where all structures are. Rejects with BlockError;
- * two structures in one place make the image corrupt.
+ * Takes over the L1 table at `l1Offset` and notes where all structures are. Rejects with
+ * BlockError; two structures in one place make the image corrupt.
  */
 export async function loadStructures(
   image: Image,

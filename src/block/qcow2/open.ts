@@ -99,7 +99,8 @@ export async function openQcow2On(
     const blockBytes = blockBytesFor(name, header, layout, backing, options.blockBytes);
     const readOnly = (options.readOnly ?? false) || has(header, Incompatible.CORRUPT);
     let current = header;
-    if (!readOnly && has(header, Incompatible.DIRTY)) {
+    const dirty = sector.dirty;
+    if (!readOnly && dirty) {
       current = await mend(file, name, header, layout, sector, options.repair ?? true);
     }
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
@@ -109,7 +110,7 @@ export async function openQcow2On(
     );
     const engine = new Engine(image);
     if (has(header, Incompatible.CORRUPT)) image.corruption = `the image "${name}" is corrupt`;
-    await settleIn(engine, current);
+    await settleIn(engine, current, dirty);
     return new Qcow2Device(engine, blockBytes, options.ownsBacking ?? false);
   } catch (e) {
     throw explained(name, e);
@@ -128,7 +129,7 @@ export async function readHead(
 }
 
 /** Journal, autoclear features, the map of structures: what a fresh engine needs first. */
-async function settleIn(engine: Engine, header: Header): Promise<void> {
+async function settleIn(engine: Engine, header: Header, wasDirty: boolean): Promise<void> {
   const { image } = engine;
   if (!image.readOnly) {
     try {
@@ -138,8 +139,8 @@ async function settleIn(engine: Engine, header: Header): Promise<void> {
       if (!(e instanceof BlockError)) throw e;
     }
   }
-  // Our bit beside QEMU's dirty bit: somebody wrote who does not know the journal.
-  if (!has(header, Incompatible.DIRTY)) await recoverJournal(engine);
+  // Our bit beside the dirty bit: somebody wrote who does not know the journal.
+  if (!wasDirty) await recoverJournal(engine);
   if (image.readOnly || header.autoclear === 0n) return;
   // Before anything is written: what we do not keep up to date is no longer to be believed.
   image.sector.setJournal(0, 0);

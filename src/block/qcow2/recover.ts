@@ -18,11 +18,9 @@ export async function recoverJournal(engine: Engine): Promise<void> {
   const found = sector.journalFound();
   if (found === null) return;
   const { offset } = found;
+  // It may lie past the end: after a loss of power the header can be all that was written of it.
   const fits = offset % layout.clusterBytes === 0 && found.lengthBytes === 2 * JOURNAL_HALF_BYTES;
-  if (!fits || offset + found.lengthBytes > image.file.sizeBytes) {
-    throw image.corrupt('the journal is not where it can be', offset);
-  }
-  const records = await readJournal(image, offset);
+  const records = fits ? await readJournal(image, offset) : [];
   for (const record of records) await applyRecord(engine, record);
   if (readOnly) return;
   await asked((done) => {
@@ -33,6 +31,7 @@ export async function recoverJournal(engine: Engine): Promise<void> {
   await asked((done) => {
     engine.checkpointer.flush(done);
   });
+  if (!fits) return;
   const start = offset / layout.clusterBytes;
   // After a loss of power its clusters may never have been counted.
   for (let c = start; c < start + engine.journal.clusters; c++) {

@@ -1,7 +1,6 @@
 import { fixCopiedFlags } from './copied-flags.ts';
 import { syncFile } from './file-io.ts';
 import type { HeadSector } from './head-sector.ts';
-import { Incompatible } from './header.ts';
 import type { ImageFile } from './image-file.ts';
 import type { Layout } from './layout.ts';
 import { writeRefcountStructure } from './rebuild.ts';
@@ -31,9 +30,9 @@ export async function rebuildRefcounts(
     () => Promise.resolve(),
   );
   await syncFile(file);
-  if (layout.version === 3 && !sector.dirty) {
+  if (!sector.dirty) {
     // While flags and counts change at different places, nobody may believe them.
-    sector.setIncompatible(Incompatible.DIRTY, true);
+    sector.setDirty(true);
     await sector.write();
     await syncFile(file);
   }
@@ -42,7 +41,8 @@ export async function rebuildRefcounts(
   });
   await syncFile(file);
   sector.setRefcountTable(structure.tableOffset, structure.tableClusters);
-  sector.setIncompatible(Incompatible.DIRTY | settled, false);
+  sector.setDirty(false);
+  sector.setIncompatible(settled, false);
   await sector.write();
   await syncFile(file);
   return structure;

@@ -1,9 +1,8 @@
-import { UserError } from '#base/mod.ts';
+import { UserError, systemClock } from '#base/mod.ts';
 import { BlockError } from '../device.ts';
 import { asked, syncFile, writeBytes } from './file-io.ts';
 import { fixCopiedFlags } from './copied-flags.ts';
 import type { Engine } from './engine.ts';
-import { Incompatible } from './header.ts';
 import { encodeL1 } from './l1-table.ts';
 import { loadStructures } from './load.ts';
 import { writeRefcountStructure } from './rebuild.ts';
@@ -22,14 +21,11 @@ import type { Qcow2Snapshot } from './types.ts';
  * |--------------------------------------------------|---------------------------------------|
  * | journal and reserve are given back               | the image as it was                   |
  * | new L1, snapshot table, refcounts written, synced| the image as it was, some leaks       |
- * | dirty bit set, synced (version 3)                | as it was, refcounts counted at open  |
+ * | dirty bit set, synced                            | as it was, refcounts counted at open  |
  * | COPIED flags cleared where shared now, synced    | as it was, flags mended at open       |
  * | THE SECTOR: L1, snapshots, refcounts; synced     | as it shall be, flags mended at open  |
  * | COPIED flags set where no longer shared, synced  | as it shall be                        |
  * | dirty bit cleared, synced; free space given back | as it shall be                        |
- *
- * Version 2 has no dirty bit: there a crash can leave COPIED flags that are not set though they
- * might be, which costs a copy and which a check reports and mends.
  */
 
 const NAME_BYTES_MAX = 1023;
@@ -49,7 +45,7 @@ export async function create(engine: Engine, name: string): Promise<Qcow2Snapsho
     throw new UserError('conflict', 'snapshots-full', { what: 'the image has too many snapshots' });
   }
   await quiet(engine);
-  const takenMs = Date.now();
+  const takenMs = systemClock.wallMs();
   const { l1 } = image;
   const shared = new Uint8Array(l1.offsets.length);
   const copy = await place(engine, encodeL1(l1.offsets, shared));
@@ -219,7 +215,7 @@ async function switchTo(engine: Engine, next: Next): Promise<void> {
     const { counts } = structure;
     await syncFile(file);
     flagsTouched = true;
-    sector.setIncompatible(Incompatible.DIRTY, true);
+    sector.setDirty(true);
     await sector.write();
     await syncFile(file);
     const flags = (mode: 'clear' | 'both'): Promise<number> =>
@@ -234,7 +230,7 @@ async function switchTo(engine: Engine, next: Next): Promise<void> {
     await syncFile(file);
     await flags('both');
     await syncFile(file);
-    sector.setIncompatible(Incompatible.DIRTY, false);
+    sector.setDirty(false);
     await sector.write();
     await syncFile(file);
     refcounts.replace(structure.tableOffset, structure.tableClusters, structure.blocks);

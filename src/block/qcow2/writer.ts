@@ -56,6 +56,9 @@ export class Writer {
 
   /** `BlockDevice.tryWrite`; false when any part would wait. Throws BlockError. */
   tryWrite(offset: number, from: Uint8Array, at: number, length: number): boolean {
+    const { journal, changes } = this.#p;
+    // Without a journal what was allocated may be known to this process alone.
+    if (journal.state === 'unavailable' && changes.pending) return false;
     for (let done = 0; done < length;) {
       const wrote = this.#tryPiece(offset + done, from, at + done, length - done);
       if (wrote === 0) return false;
