@@ -43,11 +43,11 @@ export async function importImage(
   work: ImageWork,
 ): Promise<Image> {
   if (!isAbsolute(path)) throw new InternalError(`"${path}" is not absolute`);
+  // Says what is wrong with the path, and opens neither pipe nor folder.
+  DiskFile.open(path).close();
   const { compression, ...byName } = kindByName(path);
   const format = options.format ?? byName.format;
   if (format === undefined) throw formatUnknown(path);
-  // Says what is wrong with the path, and opens neither pipe nor folder.
-  DiskFile.open(path).close();
   const plain = compression === undefined ? path : path.slice(0, -compression.length - 1);
   const name = options.name ?? nameFromPath(plain);
   const { note } = options;
