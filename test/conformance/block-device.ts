@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { BlockError } from '#block/mod.ts';
 import type { BlockDevice, BlockDone } from '#block/mod.ts';
+import { need } from '../lab/need.ts';
+import type { Needs } from '../lab/need.ts';
 
 /** A call of a device as a promise; rejects with its `BlockError`. */
 export function asked(start: (done: BlockDone) => void): Promise<void> {
@@ -43,6 +45,12 @@ export async function writeBytes(
 
 /** A device under test, and what puts away what it stood on. */
 export type Subject = { readonly device: BlockDevice; readonly cleanUp: () => Promise<void> };
+
+/** What an implementation cannot do, by its nature. */
+export type Lacks = {
+  /** Why it cannot tell a hole from data, though it gives space back. */
+  readonly holes?: string;
+};
 
 /** How the suite gets a fresh device, all zeros, of at least 4 MiB. */
 export type SubjectFactory = () => Promise<Subject>;
@@ -185,10 +193,89 @@ const TOGETHER: Cases = {
   },
 };
 
+const LONG: Cases = {
+  'takes calls much longer than any piece it may cut them into': async (d) => {
+    const bytes = Buffer.alloc(3 * MIB + d.blockBytes);
+    for (let at = 0; at < bytes.length; at += 512) bytes.writeUInt32LE(at + 1, at);
+    await asked((done) => {
+      d.write(5 * d.blockBytes, bytes, 0, bytes.length, done);
+    });
+    const back = Buffer.alloc(bytes.length);
+    await asked((done) => {
+      d.read(5 * d.blockBytes, back, 0, back.length, done);
+    });
+    assert.ok(back.equals(bytes));
+  },
+
+  'keeps nothing of the memory that a write came from': async (d) => {
+    const from = Buffer.alloc(64 * 1024, 0x11);
+    await writeBytes(d, MIB, from);
+    from.fill(0x22);
+    await asked((done) => {
+      d.flush(done);
+    });
+    assert.ok((await readBytes(d, MIB, from.length)).every((b) => b === 0x11));
+  },
+
+  'flushes among writes and reads that are under way, each answered once': async (d) => {
+    let answers = 0;
+    const calls: Promise<void>[] = [];
+    const call = (start: (done: BlockDone) => void): void => {
+      calls.push(
+        asked((done) => {
+          start((error) => {
+            answers += 1;
+            done(error);
+          });
+        }),
+      );
+    };
+    const into = Buffer.alloc(4096);
+    for (let i = 0; i < 50; i++) {
+      const piece = Buffer.alloc(4096, i + 1);
+      call((done) => d.write(i * 4096, piece, 0, 4096, done));
+      call((done) => d.read(2 * MIB + i * 4096, into, 0, 4096, done));
+      if (i % 5 === 0) call((done) => d.flush(done));
+    }
+    await Promise.all(calls);
+    assert.equal(answers, calls.length);
+    for (let i = 0; i < 50; i++) assert.equal((await readBytes(d, i * 4096, 4096))[0], i + 1);
+  },
+};
+
+async function tellsHoles(d: BlockDevice): Promise<void> {
+  await writeBytes(d, 0, Buffer.alloc(2 * MIB, 9));
+  await asked((done) => {
+    d.discard(MIB, MIB, done);
+  });
+  const extent = d.extentAt(MIB, MIB);
+  assert.equal(extent.state, d.canDiscard ? 'hole' : extent.state);
+}
+
 const SPACE: Cases = {
   'discard leaves zeros there, and nothing else changes': (d) => leavesZeros(d, 'discard'),
 
   'writeZeroes leaves zeros there, and nothing else changes': (d) => leavesZeros(d, 'writeZeroes'),
+
+  'what was discarded, or was never written, takes data again': async (d) => {
+    for (let round = 1; round <= 3; round++) {
+      const data = Buffer.alloc(3 * d.blockBytes, round);
+      await writeBytes(d, 7 * d.blockBytes, data);
+      assert.ok((await readBytes(d, 7 * d.blockBytes, data.length)).equals(data));
+      await asked((done) => {
+        d[round === 2 ? 'writeZeroes' : 'discard'](0, MIB, done);
+      });
+      assert.ok((await readBytes(d, 0, MIB)).every((b) => b === 0));
+    }
+  },
+
+  'the whole disk can be discarded': async (d) => {
+    await writeBytes(d, d.sizeBytes - d.blockBytes, Buffer.alloc(d.blockBytes, 1));
+    await asked((done) => {
+      d.discard(0, d.sizeBytes, done);
+    });
+    assert.ok((await readBytes(d, d.sizeBytes - MIB, MIB)).every((b) => b === 0));
+  },
 
   'extents cover the disk, and data is never called a hole': async (d) => {
     await writeBytes(d, MIB, Buffer.alloc(64 * 1024, 9));
@@ -209,14 +296,7 @@ const SPACE: Cases = {
     assert.ok(data >= 64 * 1024);
   },
 
-  'a discarded range that was data can be told from data, where space is given back': async (d) => {
-    await writeBytes(d, 0, Buffer.alloc(2 * MIB, 9));
-    await asked((done) => {
-      d.discard(MIB, MIB, done);
-    });
-    const extent = d.extentAt(MIB, MIB);
-    assert.equal(extent.state, d.canDiscard ? 'hole' : extent.state);
-  },
+  'a discarded range that was data can be told from data, where space is given back': tellsHoles,
 };
 
 const SIZE: Cases = {
@@ -245,6 +325,23 @@ const SIZE: Cases = {
 };
 
 const END: Cases = {
+  'close lets what is under way finish, and writes of it are there': async (d) => {
+    const block = Buffer.alloc(64 * 1024, 0x77);
+    const into = Buffer.alloc(block.length);
+    await writeBytes(d, 0, block);
+    const order: string[] = [];
+    const note = (what: string) => (): void => {
+      order.push(what);
+    };
+    await Promise.all([
+      asked((done) => d.write(MIB, block, 0, block.length, done)).then(note('write')),
+      asked((done) => d.read(0, into, 0, into.length, done)).then(note('read')),
+      asked((done) => d.close(done)).then(note('close')),
+    ]);
+    assert.equal(order.at(-1), 'close');
+    assert.ok(into.equals(block));
+  },
+
   'close is idempotent, and afterwards every call fails as gone': async (d) => {
     await asked((done) => {
       d.close(done);
@@ -276,10 +373,24 @@ async function leavesZeros(d: BlockDevice, way: 'discard' | 'writeZeroes'): Prom
   assert.ok((await readBytes(d, 0, MIB)).equals(data));
 }
 
-/** What every `BlockDevice` that can be written must do. One call per implementation. */
-export function blockDeviceSuite(name: string, make: SubjectFactory): void {
-  const all = { ...SHAPE, ...ANY_PLACE, ...CALLBACKS, ...TOGETHER, ...SPACE, ...SIZE, ...END };
-  for (const [what, body] of Object.entries(all)) test(`${name}: ${what}`, () => using(make, body));
+/**
+ * What every `BlockDevice` that can be written must do. One call per implementation; `needs`: what
+ * the machine must have for it.
+ */
+export function blockDeviceSuite(
+  name: string,
+  make: SubjectFactory,
+  needs: Needs = {},
+  lacks: Lacks = {},
+): void {
+  const calls = { ...SHAPE, ...ANY_PLACE, ...CALLBACKS, ...TOGETHER, ...LONG };
+  const all = { ...calls, ...SPACE, ...SIZE, ...END };
+  for (const [what, body] of Object.entries(all)) {
+    if (body === tellsHoles && lacks.holes !== undefined) continue;
+    test(`${name}: ${what}`, async (t) => {
+      if (need(t, needs)) await using(make, body);
+    });
+  }
 }
 
 /** For `assert.rejects` and `assert.throws`. */

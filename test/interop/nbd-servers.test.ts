@@ -18,7 +18,7 @@ import {
   writeBytes,
 } from '../conformance/block-device.ts';
 import type { Subject } from '../conformance/block-device.ts';
-import { need, which } from '../lab/need.ts';
+import { need } from '../lab/need.ts';
 import { Running, run } from '../lab/process.ts';
 
 const MIB = 1024 * 1024;
@@ -118,26 +118,29 @@ async function nbdkitSubject(args: readonly string[], options: NbdOptions = {}):
   };
 }
 
-// The suite registers its tests when the file is read: without the server there is none to skip.
-if (which('qemu-nbd') !== undefined) {
-  for (const way of ['unix', 'tcp'] as const) {
-    for (const format of ['raw', 'qcow2'] as const) {
-      blockDeviceSuite(`qemu-nbd, ${format}, ${way}`, () => qemuSubject(way, format));
-    }
+const QEMU = { tools: ['qemu-nbd', 'qemu-img'] };
+const NBDKIT = { tools: ['nbdkit'] };
+const SIZE = `size=${SIZE_BYTES}`;
+
+for (const way of ['unix', 'tcp'] as const) {
+  for (const format of ['raw', 'qcow2'] as const) {
+    blockDeviceSuite(`qemu-nbd, ${format}, ${way}`, () => qemuSubject(way, format), QEMU);
   }
 }
-if (which('nbdkit') !== undefined) {
-  const size = `size=${SIZE_BYTES}`;
-  blockDeviceSuite('nbdkit memory', () => nbdkitSubject(['memory', size]));
-  blockDeviceSuite('nbdkit without structured replies, zeroes and trim', () =>
-    nbdkitSubject(['--no-sr', '--filter=nozero', 'memory', size, 'zeromode=none']),
-  );
-  blockDeviceSuite('nbdkit, slow, blocks of 4096 to 64 KiB', () =>
+blockDeviceSuite('nbdkit memory', () => nbdkitSubject(['memory', SIZE]), NBDKIT);
+blockDeviceSuite(
+  'nbdkit without structured replies and zeroes',
+  () => nbdkitSubject(['--no-sr', '--filter=nozero', 'memory', SIZE, 'zeromode=none']),
+  NBDKIT,
+);
+blockDeviceSuite(
+  'nbdkit, slow, blocks of 4096 to 64 KiB',
+  () =>
     nbdkitSubject([
       '--filter=delay',
       '--filter=blocksize-policy',
       'memory',
-      size,
+      SIZE,
       'rdelay=2ms',
       'wdelay=2ms',
       'blocksize-minimum=4096',
@@ -145,12 +148,8 @@ if (which('nbdkit') !== undefined) {
       'blocksize-maximum=65536',
       'blocksize-error-policy=error',
     ]),
-  );
-}
-
-test('nbd_servers are here', (t) => {
-  need(t, { tools: ['qemu-nbd', 'qemu-img', 'nbdkit'] });
-});
+  NBDKIT,
+);
 
 /** nbdkit with these arguments for one test. */
 async function nbdkit(

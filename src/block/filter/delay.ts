@@ -16,6 +16,9 @@ export type Delays = {
 export class DelayDevice extends FilterDevice {
   readonly #clock: Clock;
   readonly #delays: Delays;
+  /** Calls that have not reached the device yet, and closes that wait for them. */
+  #held = 0;
+  #closing: BlockDone[] = [];
 
   constructor(inner: BlockDevice, clock: Clock, delays: Delays) {
     super(inner);
@@ -75,8 +78,22 @@ export class DelayDevice extends FilterDevice {
     });
   }
 
+  override close(done: BlockDone): void {
+    if (this.#held === 0) this.inner.close(done);
+    else this.#closing.push(done);
+  }
+
   #later(delayMs: number | undefined, run: () => void): void {
-    if (delayMs === undefined) run();
-    else this.#clock.after(delayMs, run);
+    if (delayMs === undefined) {
+      run();
+      return;
+    }
+    this.#held += 1;
+    this.#clock.after(delayMs, () => {
+      this.#held -= 1;
+      run();
+      if (this.#held > 0) return;
+      for (const waiting of this.#closing.splice(0)) this.inner.close(waiting);
+    });
   }
 }
