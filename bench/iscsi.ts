@@ -1,159 +1,105 @@
 /**
- * Ours against tgt on the same kind of file, in the same run, taking turns:
+ * Ours against tgt on the same kind of file, in the same run, taking turns: the table of goals.
  *
- *   node bench/iscsi.ts [--rounds 5] [--seconds 2] [--rows REGEX] [--folder /dev/shm] [--first]
+ *   node bench/iscsi.ts [--rounds 5] [--seconds 1] [--rows REGEX] [--folder DIR]…
+ *                       [--results FILE] [--for SECONDS]
  *
- * Prints operations per second (medians), processor time of the target per operation, and the ratio
- * to the better of tgt's default and tuned settings. `--first` runs only the rows that have a goal
- * for the first release. Exit code 1 when a goal is missed.
+ * Every row is raced in each folder (/dev/shm, a RAM disk, and /var/tmp unless others are named):
+ * operations per second (medians), processor time of the target per operation, the ratio to the
+ * better of tgt's default and tuned settings, its goal and the verdict. With `--results` what is
+ * measured is kept, and a row that is there already is not raced again: with `--for` the whole table
+ * can be run in pieces. Exit code: 0 all goals reached (in the first folder, which is what they
+ * are for), 1 some missed, 3 not finished: run it again.
  */
-import { randomFillSync } from 'node:crypto';
-import { open, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Running } from '../test/lab/process.ts';
-import type { LoadJob, LoadResult } from './iscsi/load.ts';
+import { startContenders } from './iscsi/contenders.ts';
+import type { Contender } from './iscsi/contenders.ts';
+import { measure } from './iscsi/measure.ts';
+import type { Sample } from './iscsi/measure.ts';
+import { appendResult, readResults, summary, verdictOf } from './iscsi/results.ts';
+import type { RowResult } from './iscsi/results.ts';
 import { ROWS } from './iscsi/rows.ts';
 import type { Row } from './iscsi/rows.ts';
-import type { Endpoint } from './iscsi/session.ts';
-import { startTgt } from './iscsi/tgt.ts';
 
-const FILE_BYTES = 256 * 1024 * 1024;
-const TGT_PORT = 13_990;
-/** Of the kernel, for utime and stime in /proc. */
-const TICKS_PER_SECOND = 100;
-/** A generator process feeds this many sessions without being the limit itself. */
-const LOAD_PROCESSES_MAX = 2;
+const NOT_FINISHED = 3;
+/** Start of a load, logins, warm-up and drain. */
+const OVERHEAD_SECONDS = 0.8;
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '2' },
+    seconds: { type: 'string', default: '1' },
     rows: { type: 'string', default: '' },
-    folder: { type: 'string', default: '/dev/shm' },
-    first: { type: 'boolean', default: false },
+    folder: { type: 'string', multiple: true, default: ['/dev/shm', '/var/tmp'] },
+    results: { type: 'string', default: '' },
+    for: { type: 'string', default: 'Infinity' },
   },
 });
 
-type Contender = { readonly name: string; readonly pid: number; readonly endpoint: Endpoint };
-type Sample = { readonly perSecond: number; readonly cpuMicroseconds: number };
+const rounds = Number(values.rounds);
+const seconds = Number(values.seconds);
+const startedMs = performance.now();
 
-async function makeFile(path: string): Promise<void> {
-  const file = await open(path, 'w');
-  const piece = Buffer.alloc(16 * 1024 * 1024);
-  for (let at = 0; at < FILE_BYTES; at += piece.length) {
-    randomFillSync(piece);
-    await file.write(piece, 0, piece.length, at);
-  }
-  await file.close();
-}
-
-/** User and system time of a process so far. */
-async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
-async function measure(contender: Contender, row: Row, seconds: number): Promise<Sample> {
-  const processes = Math.min(LOAD_PROCESSES_MAX, row.sessions);
-  const before = await cpuSeconds(contender.pid);
-  const results = await Promise.all(
-    Array.from({ length: processes }, async (): Promise<LoadResult> => {
-      const job: LoadJob = {
-        endpoint: contender.endpoint,
-        workload: row.workload,
-        sessions: row.sessions / processes,
-        spanBytes: FILE_BYTES,
-        seconds,
-      };
-      const script = new URL('iscsi/load.ts', import.meta.url).pathname;
-      const child = new Running(process.execPath, [script, JSON.stringify(job)]);
-      child.child.stdin?.end();
-      const { code, stdout, stderr } = await child.finished();
-      if (code !== 0) throw new Error(`the load generator failed: ${stderr}`);
-      return JSON.parse(stdout) as LoadResult;
-    }),
-  );
-  const cpu = (await cpuSeconds(contender.pid)) - before;
-  // Each session's first command is told that the nexus is new.
-  const failures = results.reduce((sum, r) => sum + r.failures, 0);
-  if (failures > row.sessions) throw new Error(`${contender.name}: ${failures} commands failed`);
-  const all = results.reduce((sum, r) => sum + r.total, 0);
-  return {
-    perSecond: results.reduce((sum, r) => sum + r.operations / r.seconds, 0),
-    cpuMicroseconds: (cpu / all) * 1e6,
-  };
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
-}
-
-/** Races one row; returns whether its goal was reached. */
+/** Races one row: every contender once a round. */
 async function race(
+  folder: string,
   row: Row,
   contenders: readonly Contender[],
-  rounds: number,
-  seconds: number,
-): Promise<boolean> {
+): Promise<RowResult> {
   const samples = contenders.map((): Sample[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [n, contender] of contenders.entries()) {
       samples[n]?.push(await measure(contender, row, seconds));
     }
   }
-  const rates = samples.map((s) => median(s.map((x) => x.perSecond)));
-  const cpus = samples.map((s) => median(s.map((x) => x.cpuMicroseconds)));
-  const ratio = (rates[0] ?? 0) / Math.max(...rates.slice(1));
-  const goal = values.first ? row.goals.first : row.goals.final;
-  const reached = goal === undefined || ratio >= goal;
-  const cells = contenders.map(
-    (c, n) => `${c.name} ${Math.round(rates[n] ?? 0)}/s ${(cpus[n] ?? 0).toFixed(1)} µs`,
+  return summary(
+    folder,
+    row,
+    contenders.map((c, n) => ({ name: c.name, samples: samples[n] ?? [] })),
   );
-  const verdict = goal === undefined ? '' : ` (goal ${goal}${reached ? '' : ', missed'})`;
-  process.stdout.write(
-    `${row.name.padEnd(34)} ${cells.join(' · ')} · ratio ${ratio.toFixed(2)}${verdict}\n`,
+}
+
+/** Whether another row can be raced in the time that is left. */
+function timeLeft(row: Row): boolean {
+  const contenders = row.workload.digests ? 2 : 3;
+  const need = rounds * contenders * (seconds + OVERHEAD_SECONDS);
+  return (performance.now() - startedMs) / 1000 + need <= Number(values.for);
+}
+
+/** Races what is missing in a folder; false when the time is over. */
+async function runFolder(folder: string, done: RowResult[]): Promise<boolean> {
+  const wanted = new RegExp(values.rows);
+  const missing = ROWS.filter(
+    (row) => wanted.test(row.name) && !done.some((r) => r.folder === folder && r.name === row.name),
   );
-  return reached;
+  const first = missing[0];
+  if (first === undefined) return true;
+  if (!timeLeft(first)) return false;
+  const field = await startContenders(folder);
+  try {
+    for (const row of missing) {
+      if (!timeLeft(row)) return false;
+      const result = await race(folder, row, row.workload.digests ? field.digests : field.plain);
+      done.push(result);
+      if (values.results !== '') await appendResult(values.results, result);
+      process.stdout.write(`${verdictOf(result)}\n`);
+    }
+    return true;
+  } finally {
+    await field.stop();
+  }
 }
 
 async function main(): Promise<number> {
-  const path = join(values.folder, `polyboot-bench-${process.pid}.raw`);
-  await makeFile(path);
-  const script = new URL('../test/interop/iscsi-export.ts', import.meta.url).pathname;
-  const env = { ...process.env, UV_THREADPOOL_SIZE: '16' };
-  const ours = new Running(process.execPath, [script, path], { env });
-  const tgtPath = `${path}.tgt`;
-  await makeFile(tgtPath);
-  const tgt = await startTgt(tgtPath, TGT_PORT);
-  try {
-    const [, port = '', iqn = ''] = await ours.waitFor(/iscsi:\/\/127\.0\.0\.1:(\d+)\/(.*)\/0\n/);
-    const endpoint: Endpoint = { address: '127.0.0.1', port: Number(port), iqn, lun: 0 };
-    const us: Contender = { name: 'ours', pid: ours.pid, endpoint };
-    const peer = (name: string, e: Endpoint): Contender => ({
-      name: `tgt ${name}`,
-      pid: tgt.process.pid,
-      endpoint: e,
-    });
-    const plain = [peer('default', tgt.targets.default), peer('tuned', tgt.targets.tuned)];
-    const digests = [peer('digests', tgt.targets.digests)];
-    const wanted = new RegExp(values.rows);
-    let missed = 0;
-    for (const row of ROWS) {
-      if (!wanted.test(row.name) || (values.first && row.goals.first === undefined)) continue;
-      const peers = row.workload.digests ? digests : plain;
-      const rounds = Number(values.rounds);
-      if (!(await race(row, [us, ...peers], rounds, Number(values.seconds)))) missed += 1;
+  const done = values.results === '' ? [] : await readResults(values.results);
+  for (const result of done) process.stdout.write(`${verdictOf(result)}\n`);
+  for (const folder of values.folder) {
+    if (!(await runFolder(folder, done))) {
+      process.stdout.write('the time is over: the same command again runs the rest\n');
+      return NOT_FINISHED;
     }
-    return missed === 0 ? 0 : 1;
-  } finally {
-    await ours.stop();
-    await tgt.stop();
-    await rm(path);
-    await rm(tgtPath);
   }
+  return done.every((r) => r.folder !== values.folder[0] || r.reached) ? 0 : 1;
 }
 
 process.exitCode = await main();

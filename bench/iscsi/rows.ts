@@ -5,8 +5,8 @@ export type Row = {
   readonly name: string;
   readonly workload: Workload;
   readonly sessions: number;
-  /** Of the first release, and of the issue that completes the target. */
-  readonly goals: { readonly first?: number; readonly final?: number };
+  /** Ours/tgt in operations per second; and our processor time per operation, in microseconds. */
+  readonly goals: { readonly final?: number; readonly cpuGoal?: number };
 };
 
 const KIB = 1024;
@@ -42,7 +42,8 @@ const sequential = (
 
 /** The table of the race: every workload that has a goal. */
 export const ROWS: readonly Row[] = [
-  row(random('read', 32), 1, { first: 4, final: 7 }),
+  // 0.4 s of processor time per 100,000 reads.
+  row(random('read', 32), 1, { final: 7, cpuGoal: 4 }),
   row(random('read', 32), 4, { final: 10 }),
   row(random('read', 32), 16, { final: 10 }),
   row(random('read', 32), 64, { final: 10 }),
@@ -53,8 +54,8 @@ export const ROWS: readonly Row[] = [
   row(random('read', 1), 16, { final: 1.8 }),
   row(random('write', 1), 1, { final: 1.3 }),
   row(random('write', 1), 16, { final: 1.8 }),
-  row(sequential('read', 64 * KIB, 8), 1, { first: 1.5, final: 2 }),
-  row(sequential('write', 64 * KIB, 8), 1, { first: 1.1, final: 3 }),
+  row(sequential('read', 64 * KIB, 8), 1, { final: 2 }),
+  row(sequential('write', 64 * KIB, 8), 1, { final: 3 }),
   row(sequential('read', 64 * KIB, 8), 4, { final: 1.3 }),
   row(sequential('write', 64 * KIB, 8), 4, { final: 1.8 }),
   row(sequential('read', MIB, 4), 1, { final: 1.8 }),

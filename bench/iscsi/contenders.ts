@@ -1,0 +1,67 @@
+/** Who races: our bare target and tgt with its settings, each on a file of its own. */
+import { randomFillSync } from 'node:crypto';
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Running } from '../../test/lab/process.ts';
+import type { Endpoint } from './session.ts';
+import { startTgt } from './tgt.ts';
+
+/** What every target serves. */
+export const FILE_BYTES: number = 256 * 1024 * 1024;
+
+const TGT_PORT = 13_990;
+const PIECE_BYTES = 16 * 1024 * 1024;
+
+export type Contender = {
+  readonly name: string;
+  readonly pid: number;
+  readonly endpoint: Endpoint;
+};
+
+export type Field = {
+  /** Ours, then the peers. */
+  readonly plain: readonly Contender[];
+  readonly digests: readonly Contender[];
+  stop(): Promise<void>;
+};
+
+async function makeFile(path: string): Promise<void> {
+  const file = await open(path, 'w');
+  const piece = Buffer.alloc(PIECE_BYTES);
+  for (let at = 0; at < FILE_BYTES; at += piece.length) {
+    randomFillSync(piece);
+    await file.write(piece, 0, piece.length, at);
+  }
+  await file.sync();
+  await file.close();
+}
+
+/** Starts them all with files in `folder`. */
+export async function startContenders(folder: string): Promise<Field> {
+  const path = join(folder, `polyboot-bench-${process.pid}.raw`);
+  const tgtPath = `${path}.tgt`;
+  await makeFile(path);
+  await makeFile(tgtPath);
+  const script = new URL('../../test/interop/iscsi-export.ts', import.meta.url).pathname;
+  const env = { ...process.env, UV_THREADPOOL_SIZE: '16' };
+  const ours = new Running(process.execPath, [script, path], { env });
+  const tgt = await startTgt(tgtPath, TGT_PORT);
+  const [, port = '', iqn = ''] = await ours.waitFor(/iscsi:\/\/127\.0\.0\.1:(\d+)\/(.*)\/0\n/);
+  const endpoint: Endpoint = { address: '127.0.0.1', port: Number(port), iqn, lun: 0 };
+  const us: Contender = { name: 'ours', pid: ours.pid, endpoint };
+  const peer = (name: string, e: Endpoint): Contender => ({
+    name: `tgt ${name}`,
+    pid: tgt.process.pid,
+    endpoint: e,
+  });
+  return {
+    plain: [us, peer('default', tgt.targets.default), peer('tuned', tgt.targets.tuned)],
+    digests: [us, peer('digests', tgt.targets.digests)],
+    stop: async () => {
+      await ours.stop();
+      await tgt.stop();
+      await rm(path);
+      await rm(tgtPath);
+    },
+  };
+}
