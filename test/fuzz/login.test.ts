@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { silentLog } from '#base/mod.ts';
+import { FakeClock, silentLog } from '#base/mod.ts';
 import type { Log } from '#base/mod.ts';
 import { MemoryDevice } from '#block/mod.ts';
 import { LoginStatus, TargetServer } from '#iscsi/mod.ts';
@@ -212,7 +212,7 @@ function newServer(complaints: string[]): TargetServer {
     complaints.push(message);
   };
   const log: Log = { ...silentLog, error: note };
-  const server = new TargetServer({ log });
+  const server = new TargetServer({ log, clock: new FakeClock() });
   const device = new MemoryDevice({ sizeBytes: 1024 * 1024 });
   const units = new LogicalUnitSet({ targetName: OPEN });
   const naa = '3000000000000001';
