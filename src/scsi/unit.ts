@@ -86,7 +86,7 @@ export class LogicalUnit {
     this.options = options;
     this.identity = options.identity;
     this.kind = options.kind ?? 'disk';
-    this.removable = options.removable ?? this.kind === 'cdrom';
+    this.removable = this.kind === 'cdrom' || options.removable === true;
     this.gate = new GateDevice(options.device, () => {
       this.update();
     });

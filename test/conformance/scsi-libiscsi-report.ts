@@ -82,6 +82,7 @@ export function report(
     PROFILES.map((p) => `- \`${p.name}\`: ${p.what}.`).join('\n'),
     NOTES,
     '## All tests in one process\n',
+    'By one path, so that `MultipathIO` has nothing to say here.\n',
     familyTable(families),
     '## What was not run, or left out\n',
     'Not run, because the test could not tell anything there:\n',

@@ -129,6 +129,13 @@ test('medium_next-boot: an ejected medium is there again for the machine that co
   assert.equal((await ready(new Initiator(set, TWO))).status, 0);
 });
 
+test('medium_cdrom: has a tray, whatever is said of removable media', async () => {
+  const { one } = bench({ kind: 'cdrom', removable: false });
+  assert.equal((await one.run(hex('12 00 00 00 24 00'))).data[1], 0x80);
+  assert.equal((await one.run(PREVENT)).status, 0);
+  assert.equal((await one.run(EJECT)).sense, '5/53/02');
+});
+
 test('medium_stop: a disk that was stopped needs no start (the next boot would hang)', async () => {
   const { one } = bench();
   assert.equal((await one.run(hex('1b 00 00 00 00 00'))).status, 0);
