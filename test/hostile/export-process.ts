@@ -20,6 +20,8 @@ export type ExportProcess = {
   readonly running: Running;
   readonly port: number;
   readonly iqn: string;
+  /** The image. */
+  readonly path: string;
   /** Open file descriptors, and resident memory in MiB. */
   readonly descriptors: () => number;
   readonly residentMib: () => number;
@@ -28,8 +30,8 @@ export type ExportProcess = {
 };
 
 /** Starts it on a file of its own; it ends with the test. */
-export async function exportProcess(t: TestContext): Promise<ExportProcess> {
-  const folder = mkdtempSync(join(tmpdir(), 'polyboot-flood-'));
+export async function exportProcess(t: TestContext, parent = tmpdir()): Promise<ExportProcess> {
+  const folder = mkdtempSync(join(parent, 'polyboot-flood-'));
   const path = join(folder, 'disk.img');
   writeFileSync(path, '');
   truncateSync(path, DISK_BYTES);
@@ -52,6 +54,7 @@ export async function exportProcess(t: TestContext): Promise<ExportProcess> {
     running,
     port: Number(port),
     iqn,
+    path,
     descriptors: () => readdirSync(`/proc/${running.pid}/fd`).length,
     residentMib: () => {
       const status = readFileSync(`/proc/${running.pid}/status`, 'utf8');
