@@ -27,8 +27,8 @@ export type RawSource = {
   readonly blockBytes?: number;
   /**
    * Keep what is read most in memory while it is open read-only. Default: an NBD export yes, a file
-   * no, because the kernel's page cache serves it as fast (bench/cache.ts). Worth it for a file on a
-   * slow file system that the kernel does not cache.
+   * no, because the kernel's page cache serves it as fast (bench/cache.ts). Worth it for a file on
+   * a slow file system that the kernel does not cache.
    */
   readonly cached?: boolean;
   /** Refuse to open a file that is no longer the one that was frozen (hostile case 36). */
@@ -82,8 +82,8 @@ export const CHAIN_LEVELS_MAX = 32;
  * read-only, comes through `pool`: shared lock, and one open device for all disks of this thread. A
  * disk that can be written has a lock of its own.
  *
- * Throws `UserError` (missing, in use, not what was frozen, a chain that is too long or meets itself,
- * a format that cannot be read) or `EnvironmentError`. Nothing stays open when it throws.
+ * Throws `UserError` (missing, in use, not what was frozen, a chain that is too long or meets
+ * itself, a format that cannot be read) or `EnvironmentError`. Nothing stays open when it throws.
  */
 export async function openDisk(
   source: DiskSource,
@@ -217,7 +217,9 @@ async function look(path: string): Promise<Stats> {
   }
 }
 
-/** Bounds the chain, and refuses one that meets itself or has a changed base (hostile case 35, 36). */
+/**
+ * Bounds the chain, and refuses one that meets itself or has a changed base (hostile case 35, 36).
+ */
 async function refuseBadChain(source: DiskSource): Promise<void> {
   const seen = new Set<string>();
   let level: DiskSource | undefined = source;

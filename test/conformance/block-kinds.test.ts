@@ -1,4 +1,6 @@
-/** The suites over what needs a machine: block devices, overlay chains, ISO, the cache, the pool. */
+/**
+ * The suites over what needs a machine: block devices, overlay chains, ISO, the cache, the pool.
+ */
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -4,6 +4,7 @@ import { UserError } from '#base/mod.ts';
 import { BlockError } from '#block/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
 import { asked, blockDeviceSuite, kindIs, readBytes, writeBytes } from './block-device.ts';
+import type { Subject } from './block-device.ts';
 import {
   BLOCK_STATUS,
   DISCONNECT,
@@ -24,10 +25,11 @@ import type { SeenRequest, ServerConnection } from './block-nbd-server.ts';
 const MIB = 1024 * 1024;
 const nothing = (): Promise<void> => Promise.resolve();
 
-const flush = (d: BlockDevice): Promise<void> =>
-  asked((done) => {
+function flush(d: BlockDevice): Promise<void> {
+  return asked((done) => {
     d.flush(done);
   });
+}
 
 /** Keeps the end of a call: null while it is under way. */
 function outcome(call: Promise<unknown>): { value: 'ok' | BlockError | null } {
@@ -51,13 +53,14 @@ function failedWith(result: { value: 'ok' | BlockError | null }, kind: BlockErro
 
 const pattern = (length: number, fill: number): Buffer => Buffer.alloc(length, fill);
 
-for (const structured of [true, false]) {
-  blockDeviceSuite(`NBD, ${structured ? 'structured' : 'simple'} replies`, async () => {
-    const server = new ScriptedServer(8 * MIB);
-    server.structured = structured;
-    return { device: (await openScripted(server)).device, cleanUp: nothing };
-  });
+async function scripted(structured: boolean): Promise<Subject> {
+  const server = new ScriptedServer(8 * MIB);
+  server.structured = structured;
+  return { device: (await openScripted(server)).device, cleanUp: nothing };
 }
+
+blockDeviceSuite('NBD, structured replies', () => scripted(true));
+blockDeviceSuite('NBD, simple replies', () => scripted(false));
 
 blockDeviceSuite(
   'NBD, 4096-byte blocks, short requests, no zeroes, FUA without flush',

@@ -78,6 +78,14 @@ export class NbdConnection {
     this.#end({ by: 'us', reason, refusal: null });
   }
 
+  /** Ends it at once. No event follows. */
+  drop(): void {
+    if (this.#down) return;
+    this.#down = true;
+    this.#deadline();
+    this.#wire.destroy();
+  }
+
   /** Takes leave as the protocol wants it. No event follows. */
   leave(): void {
     if (this.#down) return;

@@ -11,9 +11,9 @@ const WRITES_REMEMBERED_MAX = 4096;
 export type HoleQuestion = { readonly firstWrite: number };
 
 /**
- * Where an export is certainly a hole that reads as zeros, one bit for each granule. `extentAt` must
- * answer at once and the protocol cannot, so the answer comes from here: what is not known to be a
- * hole is data, which is always a truthful answer.
+ * Where an export is certainly a hole that reads as zeros, one bit for each granule. `extentAt`
+ * must answer at once and the protocol cannot, so the answer comes from here: what is not known to
+ * be a hole is data, which is always a truthful answer.
  *
  * A bit may only be set for what no write has touched since the server answered: while a question
  * (BLOCK_STATUS, WRITE_ZEROES) is under way, writes are remembered and clear their bits again after

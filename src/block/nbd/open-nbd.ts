@@ -44,8 +44,8 @@ const BLOCK_SIZES: readonly number[] = [512, 2048, 4096];
  * Connects to an export as a disk. There is no lock: NBD has none, who else writes to the export is
  * the server's owner's to decide.
  *
- * Throws `UserError` (a bad URL, no such export, TLS, read-only or unable to flush where that is not
- * wanted, blocks we cannot show) or `EnvironmentError` (not reachable, no NBD).
+ * Throws `UserError` (a bad URL, no such export, TLS, read-only or unable to flush where that is
+ * not wanted, blocks we cannot show) or `EnvironmentError` (not reachable, no NBD).
  */
 export async function openNbd(url: string, options: NbdOptions = {}): Promise<NbdDevice> {
   const address = parseNbdUrl(url);

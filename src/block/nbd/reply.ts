@@ -286,7 +286,9 @@ export class ReplyReader {
   }
 }
 
-/** Puts a range into a sorted list of begins and ends, joining neighbours; false if they overlap. */
+/**
+ * Puts a range into a sorted list of begins and ends, joining neighbours; false if they overlap.
+ */
 function insertRange(ranges: number[], from: number, to: number): boolean {
   let i = 0;
   while (i < ranges.length && (ranges[i] ?? 0) < from) i += 2;

@@ -4,9 +4,9 @@ import type { NbdRequest } from './request.ts';
 const ENTRY_BYTES = 512;
 
 /**
- * The writes that a server has or gets and that no flush covers yet, in the order in which they were
- * sent first. When the connection breaks nobody knows which of them are on the disk: they are sent
- * again in this order (durability contract 8). Bounded by the caller, through `hasRoomFor`.
+ * The writes that a server has or gets and that no flush covers yet, in the order in which they
+ * were sent first. When the connection breaks nobody knows which of them are on the disk: they are
+ * sent again in this order (durability contract 8). Bounded by the caller, through `hasRoomFor`.
  */
 export class UnflushedWrites {
   readonly #bytesMax: number;
