@@ -34,6 +34,12 @@ export type DataPlaneCalls = {
   takeOver: { ask: DetachedConnection; answer: null };
   /** Makes a drive that is being served larger, and tells its initiators. */
   grow: { ask: { iqn: string; sizeBytes: number }; answer: null };
+  /**
+   * Lets the commands on a drive in use wait and closes its image; false: nobody is logged in.
+   * `resume` follows, with what takes its place.
+   */
+  hold: { ask: { iqn: string }; answer: boolean };
+  resume: { ask: { drive: DriveExport }; answer: null };
   stop: { ask: Record<string, never>; answer: null };
 };
 

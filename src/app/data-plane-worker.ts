@@ -9,6 +9,7 @@ import {
   type Log,
 } from '#base/mod.ts';
 import { BasePool } from '#block/mod.ts';
+import type { DriveExport } from '#boot/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import type {
   CallName,
@@ -29,10 +30,12 @@ class DataPlaneWorker {
   readonly #post: (tell: Tell) => void;
   readonly #server: TargetServer;
   readonly #pool = new BasePool();
+  readonly #stateFolder: string;
   readonly #drives: DriveTable<ServedDisk>;
 
   constructor(post: (tell: Tell) => void, log: Log, stateFolder: string) {
     this.#post = post;
+    this.#stateFolder = stateFolder;
     this.#server = new TargetServer({
       log,
       giveAway: (home, connection) => {
@@ -47,7 +50,7 @@ class DataPlaneWorker {
     });
     this.#drives = new DriveTable({
       serve: (drive) => serveDisk(this.#server, this.#pool, { ...drive, stateFolder }),
-      inUse: (iqn) => this.#server.stats().sessions.some((s) => s.targetName === iqn),
+      inUse: (iqn) => this.#inUse(iqn),
     });
   }
 
@@ -86,11 +89,39 @@ class DataPlaneWorker {
         await growDisk(iqn, this.#drives.served(iqn), sizeBytes);
         return null;
       }
+      case 'hold': {
+        const { iqn } = ask as DataPlaneCalls['hold']['ask'];
+        const disk = this.#drives.served(iqn);
+        if (disk === undefined || !this.#inUse(iqn)) return false;
+        await disk.hold();
+        return true;
+      }
+      case 'resume':
+        await this.#resume((ask as DataPlaneCalls['resume']['ask']).drive);
+        return null;
       case 'stop':
         await this.#server.close();
         await this.#drives.close();
         return null;
     }
+  }
+
+  async #resume(drive: DriveExport): Promise<void> {
+    const disk = this.#drives.served(drive.config.iqn);
+    // Taken away meanwhile: its machine started again, and the next sync serves what it shall have.
+    if (disk === undefined) return;
+    this.#drives.resumed(drive);
+    try {
+      await disk.resume({ ...drive, stateFolder: this.#stateFolder });
+    } catch (e) {
+      // There is no disk behind the target: its initiators must notice, and come again.
+      await this.#drives.drop(drive.config.iqn);
+      throw e;
+    }
+  }
+
+  #inUse(iqn: string): boolean {
+    return this.#server.stats().sessions.some((s) => s.targetName === iqn);
   }
 
   /** A change of drives may have waited for this session's end. */

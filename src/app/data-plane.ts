@@ -97,6 +97,24 @@ export class DataPlane {
     await this.#thread(this.#homes.of(iqn)).call('grow', { iqn, sizeBytes });
   }
 
+  /**
+   * Runs `work` while the commands of whoever uses the drive wait and nothing has its image open;
+   * then `drive` says what is served in its place. Without anybody logged in, `work` just runs, and
+   * the next `sync` does the rest. Rejects with what `work` threw, or EnvironmentError.
+   */
+  hold<T>(iqn: string, work: () => Promise<T>, drive: () => DriveExport): Promise<T> {
+    return this.#inTurn(async () => {
+      const thread = this.#thread(this.#homes.of(iqn));
+      const held = await thread.call('hold', { iqn });
+      if (!held) return await work();
+      try {
+        return await work();
+      } finally {
+        await thread.call('resume', { drive: drive() });
+      }
+    });
+  }
+
   /** Asks initiators to log out, flushes and closes every image, ends the threads. */
   async stop(): Promise<void> {
     await Promise.all(

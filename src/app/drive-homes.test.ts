@@ -19,7 +19,7 @@ const names = (homes: readonly (readonly DriveExport[])[]): string[] =>
 
 test('drives spread over the threads, stay where they are, and fill the gaps', () => {
   const homes = new DriveHomes(3);
-  const all = [...'abcdef'].map(drive);
+  const all = ['a', 'b', 'c', 'd', 'e', 'f'].map(drive);
   assert.deepEqual(names(homes.assign(all)), ['ad', 'be', 'cf']);
   const fewer = all.filter((d) => !'ad'.includes(d.machine));
   assert.deepEqual(names(homes.assign(fewer)), ['', 'be', 'cf']);

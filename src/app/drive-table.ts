@@ -70,6 +70,17 @@ export class DriveTable<S extends ServedDrive = ServedDrive> {
     return released;
   }
 
+  /** Takes a drive away that cannot go on; the next `sync` serves it again if it should be. */
+  async drop(iqn: string): Promise<void> {
+    await this.#inTurn(() => this.#remove(iqn));
+  }
+
+  /** What serves this drive's target serves this drive from now on. */
+  resumed(drive: DriveExport): void {
+    const entry = this.#entries.get(drive.config.iqn);
+    if (entry !== undefined) this.#entries.set(drive.config.iqn, { ...entry, drive });
+  }
+
   /** What serves a drive now. */
   served(iqn: string): S | undefined {
     return this.#entries.get(iqn)?.served;

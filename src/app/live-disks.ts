@@ -1,4 +1,5 @@
-import { driveExports } from '#boot/mod.ts';
+import { InternalError } from '#base/mod.ts';
+import { driveExports, type DriveExport } from '#boot/mod.ts';
 import type { ImageLibrary, LiveDisks } from '#images/mod.ts';
 import { targetNameOf, type Machine, type MachineService } from '#machines/mod.ts';
 import type { DataPlane } from './data-plane.ts';
@@ -30,7 +31,28 @@ export function liveDisks(
   const sync = async (): Promise<void> => {
     await plane.sync(driveExports(machines, images));
   };
+  /** The target by which a machine has this layer. */
+  const targetOf = (layer: string): string | undefined =>
+    machines
+      .list()
+      .flatMap((machine) =>
+        machines
+          .bootOf(machine)
+          .drives.map((drive, n) =>
+            images.layerOf(machine, drive) === layer ? targetNameOf(machine, n) : undefined,
+          ),
+      )
+      .find((iqn) => iqn !== undefined);
+  const exportOf = (iqn: string): DriveExport => {
+    const found = driveExports(machines, images).find((d) => d.config.iqn === iqn);
+    if (found === undefined) throw new InternalError(`nothing to serve as ${iqn} any more`);
+    return found;
+  };
   return {
+    hold: async (layer, work) => {
+      const iqn = targetOf(layer);
+      return iqn === undefined ? await work() : await plane.hold(iqn, work, () => exportOf(iqn));
+    },
     release: async (layers) => {
       // The library hides these layers meanwhile: what nobody is logged in to is let go.
       await sync();

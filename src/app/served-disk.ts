@@ -1,4 +1,4 @@
-import { EnvironmentError, InternalError, UserError } from '#base/mod.ts';
+import { EnvironmentError, InternalError, invariant, UserError } from '#base/mod.ts';
 import {
   openDisk,
   type BasePool,
@@ -29,14 +29,6 @@ export type DiskSpec = {
   readonly stateFolder?: string;
 };
 
-/** A disk that is being served. */
-export type ServedDisk = {
-  readonly device: BlockDevice;
-  readonly unit: LogicalUnit;
-  /** Takes the target away (its sessions end first), flushes, and lets go of the image. */
-  readonly close: () => Promise<void>;
-};
-
 /**
  * Opens a disk (its bases through `pool`) and puts it behind a target of `server` as LUN 0. Throws
  * UserError, EnvironmentError.
@@ -44,14 +36,13 @@ export type ServedDisk = {
 export async function serveDisk(
   server: TargetServer,
   pool: BasePool,
-  disk: DiskSpec,
+  spec: DiskSpec,
 ): Promise<ServedDisk> {
-  const { cdrom, volatile = false } = disk;
-  const device = await openDisk(disk.source, { readOnly: disk.readOnly || cdrom, volatile }, pool);
+  const device = await openSpec(spec, pool);
   try {
-    const kept = await openState(disk, device);
+    const kept = await openState(spec, device);
     try {
-      return serve(server, disk, device, kept);
+      return new ServedDisk(server, pool, spec, device, kept);
     } catch (e) {
       await kept?.close();
       throw e;
@@ -62,42 +53,111 @@ export async function serveDisk(
   }
 }
 
+function openSpec(spec: DiskSpec, pool: BasePool): Promise<BlockDevice> {
+  const { source, cdrom, volatile = false } = spec;
+  return openDisk(source, { readOnly: spec.readOnly || cdrom, volatile }, pool);
+}
+
 async function openState(disk: DiskSpec, device: BlockDevice): Promise<OpenUnitState | undefined> {
   // Many may read one disk at once; what each of them keeps would have no one owner.
   if (disk.stateFolder === undefined || device.readOnly) return undefined;
   return await openUnitState(disk.stateFolder, unitIdentity(disk.serial).serial, device);
 }
 
-function serve(
-  server: TargetServer,
-  disk: DiskSpec,
-  device: BlockDevice,
-  kept: OpenUnitState | undefined,
-): ServedDisk {
-  const { config, removable, cache } = disk;
-  const units = new LogicalUnitSet({ targetName: config.iqn });
-  const unit = new LogicalUnit({
-    device,
-    identity: unitIdentity(disk.serial),
-    kind: disk.cdrom ? 'cdrom' : 'disk',
-    abortTasks: (nexus) => {
-      server.abortTasksOf(nexus, 0);
-    },
-    ...kept?.options,
-    ...(removable === undefined ? {} : { removable }),
-    ...(cache === undefined ? {} : { cache }),
-  });
-  units.add(0, unit);
-  server.addExport(config, units);
-  return {
-    device,
-    unit,
-    close: async () => {
-      await server.removeExport(config.iqn);
-      await kept?.close();
-      await closeDevice(device);
-    },
-  };
+/** A hold: the device is closed, and the unit's commands wait for what takes its place. */
+type Hold = { readonly next: PromiseWithResolvers<DiskSpec>; readonly over: Promise<void> };
+
+/** A disk that is being served. */
+export class ServedDisk {
+  readonly unit: LogicalUnit;
+  readonly #server: TargetServer;
+  readonly #pool: BasePool;
+  readonly #iqn: string;
+  readonly #kept: OpenUnitState | undefined;
+  #device: BlockDevice;
+  #hold: Hold | null = null;
+
+  /** Adds the target; `serveDisk` makes it. Throws UserError. */
+  constructor(
+    server: TargetServer,
+    pool: BasePool,
+    spec: DiskSpec,
+    device: BlockDevice,
+    kept: OpenUnitState | undefined,
+  ) {
+    const { config, removable, cache } = spec;
+    this.#server = server;
+    this.#pool = pool;
+    this.#iqn = config.iqn;
+    this.#kept = kept;
+    this.#device = device;
+    const units = new LogicalUnitSet({ targetName: config.iqn });
+    this.unit = new LogicalUnit({
+      device,
+      identity: unitIdentity(spec.serial),
+      kind: spec.cdrom ? 'cdrom' : 'disk',
+      abortTasks: (nexus) => {
+        server.abortTasksOf(nexus, 0);
+      },
+      ...kept?.options,
+      ...(removable === undefined ? {} : { removable }),
+      ...(cache === undefined ? {} : { cache }),
+    });
+    units.add(0, this.unit);
+    server.addExport(config, units);
+  }
+
+  get device(): BlockDevice {
+    return this.#device;
+  }
+
+  /**
+   * Lets the initiators' commands wait, flushes the image and closes it. Resolves when nothing holds
+   * it any more; then `resume` must follow, soon: initiators wait a minute or two. Rejects when the
+   * disk is failed.
+   */
+  hold(): Promise<void> {
+    invariant(this.#hold === null, 'one hold at a time');
+    const next = Promise.withResolvers<DiskSpec>();
+    const held = Promise.withResolvers<undefined>();
+    const over = new Promise<void>((resolve, reject) => {
+      const make = async (old: BlockDevice): Promise<BlockDevice> => {
+        await closeDevice(old);
+        held.resolve(undefined);
+        this.#device = await openSpec(await next.promise, this.#pool);
+        return this.#device;
+      };
+      this.unit.swapDevice(make, (error) => {
+        this.#hold = null;
+        if (error === null) {
+          resolve();
+          return;
+        }
+        held.reject(error);
+        reject(error);
+      });
+    });
+    // Whoever resumes hears of it; a hold that failed has told already.
+    over.catch(() => undefined);
+    this.#hold = { next, over };
+    return held.promise;
+  }
+
+  /** Serves what `spec` says in the place of what was held. Rejects when it cannot be opened. */
+  async resume(spec: DiskSpec): Promise<void> {
+    invariant(this.#hold !== null, 'only what is held can go on');
+    const { next, over } = this.#hold;
+    next.resolve(spec);
+    await over;
+  }
+
+  /** Takes the target away (its sessions end first), flushes, and lets go of the image. */
+  async close(): Promise<void> {
+    this.#hold?.next.reject(new InternalError('the disk is not served any more'));
+    await this.#server.removeExport(this.#iqn);
+    await this.#kept?.close();
+    await closeDevice(this.#device);
+  }
 }
 
 /**

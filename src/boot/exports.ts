@@ -19,7 +19,7 @@ export type DriveExport = {
   /** Durability contract 9: a flush need not reach the disk. */
   readonly volatile: boolean;
   readonly cdrom: boolean;
-  /** Stays the same for one image under one name, wherever it is attached. */
+  /** Stays the same for one disk: an image wherever it is attached, or a machine's overlay on it. */
   readonly serial: string;
 };
 
@@ -34,12 +34,17 @@ export function driveExports(machines: MachineService, disks: DriveDisks): Drive
     const { drives } = machines.bootOf(machine);
     return drives.flatMap((drive, index) => {
       const disk = disks.diskOf(machine, drive);
-      return disk === undefined ? [] : [driveExport(machine, index, drive.image, disk)];
+      return disk === undefined ? [] : [driveExport(machine, index, drive, disk)];
     });
   });
 }
 
-function driveExport(machine: Machine, index: number, image: string, disk: DriveDisk): DriveExport {
+function driveExport(
+  machine: Machine,
+  index: number,
+  { image, mode }: Drive,
+  disk: DriveDisk,
+): DriveExport {
   const { chap } = machine;
   const { source, readOnly, volatile, cdrom } = disk;
   return {
@@ -57,6 +62,7 @@ function driveExport(machine: Machine, index: number, image: string, disk: Drive
     readOnly,
     volatile,
     cdrom,
-    serial: image,
+    // Each machine's overlay is a disk of its own.
+    serial: mode.startsWith('overlay') ? `${image} on ${machine.name}.${index}` : image,
   };
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { silentLog } from '#base/mod.ts';
+import { createQcow2 } from '#block/mod.ts';
 import type { DriveExport } from '#boot/mod.ts';
 import type { TargetEvent } from '#iscsi/mod.ts';
 import { DataPlane } from '../../src/app/data-plane.ts';
@@ -14,6 +15,8 @@ import { Running, run } from '../lab/process.ts';
 /** Several data-plane threads on one portal, with real initiators. */
 const DISK_BYTES = 16 * 1024 * 1024;
 const THREADS = 3;
+/** Of qemu-block-extra. */
+const QEMU_ISCSI = '/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so';
 const MACHINES = ['a', 'b', 'c', 'd', 'e'];
 
 type Site = {
@@ -111,7 +114,7 @@ test('each disk is reached by the one portal, whichever thread has it', async (t
 });
 
 test('what one thread lets go of, another serves at once', async (t) => {
-  if (!need(t, { tools: ['qemu-io'], files: ['/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so'] })) {
+  if (!need(t, { tools: ['qemu-io'], files: [QEMU_ISCSI] })) {
     return;
   }
   const s = await site(t);
@@ -129,7 +132,7 @@ test('what one thread lets go of, another serves at once', async (t) => {
 });
 
 test('a disk in use keeps its image; when its session ends, another thread gets it', async (t) => {
-  if (!need(t, { tools: ['qemu-io'], files: ['/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so'] })) {
+  if (!need(t, { tools: ['qemu-io'], files: [QEMU_ISCSI] })) {
     return;
   }
   const s = await site(t);
@@ -164,6 +167,73 @@ test('a disk grows while it is used', async (t) => {
     assert.match(said, new RegExp(`Total size:${2 * DISK_BYTES}`));
   }
   await assert.rejects(s.plane.grow('iqn.2026-11.test:nobody', DISK_BYTES), { code: 'not-served' });
+});
+
+test('an overlay takes the place of a disk in use, whose commands only wait', async (t) => {
+  if (!need(t, { tools: ['qemu-io'], files: [QEMU_ISCSI] })) return;
+  const s = await site(t);
+  const [drive] = s.drives;
+  assert.ok(drive?.source.kind === 'raw');
+  const user = new Running('qemu-io', ['-f', 'raw', urlOf(s, 'a')]);
+  user.child.stdin?.write('write -P 0x11 0 64k\n');
+  await user.waitFor(/wrote 65536/);
+  const base = drive.source;
+  const overlay = { kind: 'qcow2', path: join(s.folder, 'a.qcow2'), backing: base } as const;
+  const next = { ...drive, source: overlay };
+  const made = s.plane.hold(
+    drive.config.iqn,
+    async () => {
+      // Nobody has the base open now, and the user's next commands wait.
+      user.child.stdin?.write('write -P 0x22 4k 4k\n');
+      const file = { file: base.path, format: 'raw' } as const;
+      await createQcow2(overlay.path, { sizeBytes: DISK_BYTES, backing: file });
+      await run('qemu-img', ['info', '-f', 'raw', base.path]);
+      return 'made';
+    },
+    () => next,
+  );
+  assert.equal(await made, 'made');
+  await user.waitFor(/wrote 4096/);
+  // One line at a time: qemu-io looks at its input again only when more comes.
+  user.child.stdin?.write('read -P 0x22 4k 4k\n');
+  await user.waitFor(/read 4096/);
+  user.child.stdin?.write('read -P 0x11 8k 8k\n');
+  await user.waitFor(/read 8192/);
+  assert.doesNotMatch(user.output, /failed|error/i);
+  user.child.stdin?.write('quit\n');
+  assert.equal((await user.finished()).code, 0);
+  assert.deepEqual(await s.plane.sync([next, ...s.drives.slice(1)]), []);
+  // What was written since the change is in the overlay, and the base is as it was.
+  const inBase = (await readFile(base.path)).subarray(0, 64 * 1024);
+  assert.ok(inBase.equals(Buffer.alloc(64 * 1024, 0x11)));
+  const pattern = ['-c', 'read -P 0x22 4k 4k', '-c', 'read -P 0x11 8k 56k'];
+  const said = await run('qemu-io', ['-f', 'raw', '-r', ...pattern, urlOf(s, 'a')]);
+  assert.match(said, /read 57344/);
+});
+
+test('what cannot take the place of a disk in use ends its sessions, and the disk comes back', async (t) => {
+  if (!need(t, { tools: ['qemu-io'], files: [QEMU_ISCSI] })) return;
+  const s = await site(t);
+  const [drive] = s.drives;
+  assert.ok(drive !== undefined);
+  const user = new Running('qemu-io', ['-f', 'raw', urlOf(s, 'a')]);
+  user.child.stdin?.write('write -P 0x11 0 64k\n');
+  await user.waitFor(/wrote 65536/);
+  const gone = { ...drive, source: { kind: 'raw', path: join(s.folder, 'nothing') } } as const;
+  await assert.rejects(
+    s.plane.hold(
+      drive.config.iqn,
+      () => Promise.resolve(),
+      () => gone,
+    ),
+    /no image/,
+  );
+  assert.deepEqual(await s.plane.sync(s.drives), []);
+  // The same initiator comes again by itself and finds its disk.
+  user.child.stdin?.write('read -P 0x11 0 64k\n');
+  await user.waitFor(/read 65536/);
+  user.child.stdin?.write('quit\n');
+  assert.equal((await user.finished()).code, 0);
 });
 
 test('a port that another program has is refused, though threads share it', async () => {
