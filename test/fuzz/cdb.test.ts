@@ -108,8 +108,16 @@ async function run(b: Bench, dice: Dice, what: { cdb: string }): Promise<void> {
   b.i.send(encodeScsiCommand(pdu));
   const ended = await answers(b, pdu.initiatorTaskTag, list);
   // What moves when header and CDB disagree about the direction is nobody's business but a status's.
-  const agreed = row !== null && row.direction === (out ? 'out' : 'in');
+  const agreed = rowOf(b, cdb)?.direction === (out ? 'out' : 'in');
   check(ended, agreed ? expected : null, out);
+}
+
+/** The row that a CDB is of, after all that was done to it. */
+function rowOf(b: Bench, cdb: readonly number[]): CommandRow | undefined {
+  const action = (cdb[1] ?? 0) & 0x1f;
+  return b.unit.commands.rows.find(
+    (row) => row.cdb[0] === cdb[0] && (row.action < 0 || row.action === action),
+  );
 }
 
 /** Follows a command to its one status; fails when there is none, or a second one. */
