@@ -17,7 +17,6 @@ export interface Guest {
 /** Why a connection or a discovery session is not taken; `null`: it is. */
 export type Refusal =
   | 'too many connections'
-  | 'too many unfinished logins'
   | 'too many unfinished logins from one address'
   | 'too many discovery sessions from one address';
 
@@ -33,7 +32,8 @@ export const ROOM_NEEDED = 'its place was needed for others';
  * state     | enters by        | leaves by             | bound
  * waiting   | accept, or the   | login, or the close   | HALF_OPEN_PER_ADDRESS_MAX: refused;
  *           | session's end    | of the socket         | HALF_OPEN_MAX: the oldest of the address
- *           |                  |                       | that has most makes room
+ *           |                  |                       | that has most makes room (a login takes
+ *           |                  |                       | milliseconds, a flood stays)
  * session   | login            | the session's end     | CONNECTIONS_MAX: refused
  * discovery | login            | the session's end     | DISCOVERY_PER_ADDRESS_MAX: refused;
  *           |                  |                       | DISCOVERY_MAX: the oldest makes room
@@ -44,12 +44,13 @@ export class Admission<G extends Guest> {
   readonly #discovery = new Set<G>();
   /** Accepted, and the socket is still there. */
   readonly #inside = new Set<G>();
-  #waitingCount = 0;
+  /** The same in the order of arrival. */
+  readonly #order = new Set<G>();
   #sessions = 0;
 
   /** Sockets without a session. */
   get waiting(): number {
-    return this.#waitingCount;
+    return this.#order.size;
   }
 
   /** Whether a newcomer from `address` is taken; it may have cost another one its place. */
@@ -57,13 +58,15 @@ export class Admission<G extends Guest> {
     if (this.#sessions + this.#discovery.size >= CONNECTIONS_MAX) return 'too many connections';
     const own = this.#waiting.get(address)?.size ?? 0;
     if (own >= HALF_OPEN_PER_ADDRESS_MAX) return 'too many unfinished logins from one address';
-    if (this.#waitingCount < HALF_OPEN_MAX) return null;
+    if (this.#order.size < HALF_OPEN_MAX) return null;
     const most = this.#mostWaiting();
-    const [oldest] = most;
-    // Where all have the same, a flood from everywhere and a crowd cannot be told apart.
-    if (oldest === undefined || most.size <= own + 1) return 'too many unfinished logins';
-    this.#forget(oldest);
-    oldest.evict(ROOM_NEEDED);
+    // Where nobody has more than others (a fresh IPv6 address for each connection), the oldest of all
+    // goes: honest logins are over long before it is their turn.
+    const [oldest] = most.size > own + 1 ? most : this.#order;
+    if (oldest !== undefined) {
+      this.#forget(oldest);
+      oldest.evict(ROOM_NEEDED);
+    }
     return null;
   }
 
@@ -111,7 +114,7 @@ export class Admission<G extends Guest> {
     const same = this.#waiting.get(address);
     if (same === undefined) this.#waiting.set(address, new Set([guest]));
     else same.add(guest);
-    this.#waitingCount += 1;
+    this.#order.add(guest);
   }
 
   #mostWaiting(): ReadonlySet<G> {
@@ -124,7 +127,7 @@ export class Admission<G extends Guest> {
     const { address } = guest.peer;
     const same = this.#waiting.get(address);
     if (same?.delete(guest) !== true) return;
-    this.#waitingCount -= 1;
+    this.#order.delete(guest);
     if (same.size === 0) this.#waiting.delete(address);
   }
 }
