@@ -40,11 +40,7 @@ async function withLibrary(work: (bench: Bench) => Promise<void>): Promise<void>
 }
 
 /** Where the root partition's file system is, as e2fsprogs wants it. */
-async function rootOf(
-  library: ImageLibrary,
-  image: Image,
-  path = image.path,
-): Promise<string> {
+async function rootOf(library: ImageLibrary, image: Image, path = image.path): Promise<string> {
   const { partitions } = await library.inspect(image.name);
   const root = partitions.find((p) => p.name === 'root');
   assert.ok(root !== undefined);
@@ -138,7 +134,12 @@ test('a trixie boots too, and runs the first-boot script once', async (t) => {
     const request: BuildRequest = { recipe: 'debian', release: 'trixie', firstBoot };
     const image = await library.build('trixie', request);
     await judge(library, image);
-    const ready = await bootsFrom(image.path, folder, 'bios', /FIRST-BOOT on trixie[^]*first-boot ended with 0/);
+    const ready = await bootsFrom(
+      image.path,
+      folder,
+      'bios',
+      /FIRST-BOOT on trixie[^]*first-boot ended with 0/,
+    );
     assert.match(ready, /^root=\/dev\/vda3 kernel=6\.12\S+cloud-amd64 firmware=bios$/);
     // The unit runs only as long as this file is not there.
     const root = await rootOf(library, image, join(folder, 'bios.img'));
