@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Phase, ScsiCommand } from '#scsi/mod.ts';
+import { EMPTY_UNIT_STATE, Phase, ScsiCommand, parseUnitState } from '#scsi/mod.ts';
+import type { UnitStateStore } from '#scsi/mod.ts';
 import { bench } from './scsi-bench.ts';
 import type { Bench } from './scsi-bench.ts';
 
@@ -54,9 +55,18 @@ function check(command: ScsiCommand, b: Bench): void {
   }
 }
 
+/** Keeps nothing, but takes everything: APTPL and SP are in the table. */
+const state: UnitStateStore = {
+  initial: EMPTY_UNIT_STATE,
+  save: (next, done) => {
+    assert.deepEqual(parseUnitState(JSON.parse(JSON.stringify(next))), next);
+    done(null);
+  },
+};
+
 for (const kind of ['disk', 'cdrom'] as const) {
   test(`fuzz_${kind}: ${CASES} CDBs; begin never throws, finish always ends`, async () => {
-    const b = bench({ kind, removable: true, abortTasks: () => undefined });
+    const b = bench({ kind, removable: true, abortTasks: () => undefined, state });
     const next = generator(kind === 'disk' ? 0x2545f491 : 0x1b873593);
     const data = Buffer.from(Array.from({ length: 1024 }, () => next(256)));
     const command = new ScsiCommand();
