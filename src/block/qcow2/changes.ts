@@ -122,9 +122,7 @@ export class Changes {
     sector.setJournal(0, 0);
     await sector.write();
     this.#journal.stop();
-    await asked((done) => {
-      file.sync(done);
-    });
+    await this.#image.sync();
     const start = this.#journal.offset / layout.clusterBytes;
     metadata.remove(start, this.#journal.clusters);
     await asked((done) => {
@@ -216,10 +214,11 @@ export class Changes {
     const run = await refcounts.take(this.#journal.clusters, this.#journal.clusters);
     const offset = run.start * layout.clusterBytes;
     try {
-      await this.#journal.start(offset);
+      await this.#journal.prepare(offset);
       sector.setJournal(offset, 2 * JOURNAL_HALF_BYTES);
       await sector.write();
       metadata.add(run.start, run.count);
+      this.#journal.announced();
     } catch (e) {
       this.#journal.stop();
       sector.setJournal(0, 0);

@@ -1,7 +1,7 @@
 import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
 import type { Changes, Sealed } from './changes.ts';
-import { syncFile, writeBytes } from './file-io.ts';
+import { writeBytes } from './file-io.ts';
 import type { Image } from './image.ts';
 
 /**
@@ -60,7 +60,7 @@ export class Checkpointer {
     try {
       if (this.#left !== null) await this.#write(this.#left);
       const sealed = this.#image.readOnly ? null : this.#changes.seal();
-      await this.#sync();
+      await this.#image.sync();
       if (sealed !== null) await this.#write(sealed);
       return null;
     } catch (e) {
@@ -77,24 +77,14 @@ export class Checkpointer {
     for (const outcome of written) {
       if (outcome.status === 'rejected') throw this.#judge(outcome.reason);
     }
-    await this.#sync();
+    await this.#image.sync();
     this.#left = null;
     this.#changes.settle(sealed.epoch);
   }
 
-  async #sync(): Promise<void> {
-    try {
-      await syncFile(this.#image.file);
-    } catch (e) {
-      const error = e instanceof BlockError ? e : new BlockError('io', String(e), 0);
-      this.#image.fail(error);
-      throw error;
-    }
-  }
-
   /** Space can come back; a table that cannot be written for any other reason is the end. */
   #judge(e: unknown): BlockError {
-    const error = e instanceof BlockError ? e : new BlockError('io', String(e), 0);
+    const error = e instanceof BlockError ? e : new BlockError('io', String(e), 0, { cause: e });
     if (error.kind !== 'no-space') this.#image.fail(error);
     return error;
   }

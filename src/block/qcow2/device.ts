@@ -1,7 +1,7 @@
 import { invariant } from '#base/mod.ts';
-import { BlockError } from '../device.ts';
-import type { BlockDevice, BlockDone, BlockExtent } from '../device.ts';
+import type { BlockDevice, BlockDone, BlockError, BlockExtent } from '../device.ts';
 import type { Engine } from './engine.ts';
+import { blockErrorFrom } from './error.ts';
 import { Kind } from './mapper.ts';
 import * as snapshots from './snapshots.ts';
 import { describeSnapshot } from './snapshot-table.ts';
@@ -52,7 +52,11 @@ export class Qcow2Device implements BlockDevice {
   tryRead(offsetBytes: number, into: Uint8Array, at: number, lengthBytes: number): boolean {
     const { failure } = this.#engine.image;
     if (failure !== null) throw failure;
-    return this.#engine.reader.tryRead(offsetBytes, into, at, lengthBytes);
+    try {
+      return this.#engine.reader.tryRead(offsetBytes, into, at, lengthBytes);
+    } catch (e) {
+      throw blockErrorFrom(e, offsetBytes);
+    }
   }
 
   read(
@@ -69,7 +73,12 @@ export class Qcow2Device implements BlockDevice {
   tryWrite(offsetBytes: number, from: Uint8Array, at: number, lengthBytes: number): boolean {
     const { image, gate, writer } = this.#engine;
     image.assertWritable(offsetBytes);
-    return !gate.held && writer.tryWrite(offsetBytes, from, at, lengthBytes);
+    if (gate.held) return false;
+    try {
+      return writer.tryWrite(offsetBytes, from, at, lengthBytes);
+    } catch (e) {
+      throw blockErrorFrom(e, offsetBytes);
+    }
   }
 
   write(
@@ -122,7 +131,7 @@ export class Qcow2Device implements BlockDevice {
           done(null);
         },
         (e: unknown) => {
-          done(e instanceof BlockError ? e : new BlockError('io', String(e), 0));
+          done(blockErrorFrom(e, 0));
         },
       );
   }
@@ -171,7 +180,7 @@ export class Qcow2Device implements BlockDevice {
    * Rejects with UserError not-found or BlockError.
    */
   applySnapshot(id: string): Promise<void> {
-    return this.#engine.alone(() => snapshots.apply(this.#engine, id));
+    return this.#engine.alone(() => snapshots.apply(this.#engine, id, this.blockBytes));
   }
 
   /** Forgets the snapshot `id` and frees what only it held. Rejects with UserError, BlockError. */

@@ -3,6 +3,7 @@ import type { BlockDone } from '../device.ts';
 import { Changes } from './changes.ts';
 import { Checkpointer } from './checkpoint.ts';
 import { CompressedReader } from './compressed.ts';
+import { blockErrorFrom } from './error.ts';
 import { asked } from './file-io.ts';
 import { WriteGate } from './gate.ts';
 import type { Image } from './image.ts';
@@ -132,10 +133,4 @@ export class Engine {
       this.gate.leave();
     }
   }
-}
-
-function blockErrorFrom(e: unknown, offset: number): BlockError {
-  if (!(e instanceof BlockError)) return new BlockError('io', String(e), offset);
-  // Errors of the file carry its offsets; callers know those of the disk.
-  return e.offsetBytes === offset ? e : new BlockError(e.kind, e.message, offset, { cause: e });
 }

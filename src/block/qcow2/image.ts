@@ -1,5 +1,6 @@
 import { BlockError } from '../device.ts';
 import type { BlockDevice } from '../device.ts';
+import { syncFile } from './file-io.ts';
 import type { HeadSector } from './head-sector.ts';
 import { Incompatible } from './header.ts';
 import type { ImageFile } from './image-file.ts';
@@ -86,6 +87,17 @@ export class Image {
   /** A flush failed: what it lost is not known, so nothing is answered any more (contract 4). */
   fail(cause: BlockError): void {
     this.failure ??= new BlockError('failed', 'an earlier flush failed', 0, { cause });
+  }
+
+  /** Syncs the file; one that fails fails the disk for good. Rejects with BlockError. */
+  async sync(): Promise<void> {
+    try {
+      await syncFile(this.file);
+    } catch (e) {
+      const error = e instanceof BlockError ? e : new BlockError('io', String(e), 0, { cause: e });
+      this.fail(error);
+      throw error;
+    }
   }
 
   /** Throws when the disk cannot be written. */

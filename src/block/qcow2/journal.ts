@@ -55,14 +55,21 @@ export class Journal {
     return this.state === 'on' && this.#at > JOURNAL_HALF_BYTES / 2;
   }
 
-  /** Begins in the clusters at `offset`, which are ours. Rejects with BlockError. */
-  async start(offset: number): Promise<void> {
+  /**
+   * Lays an empty journal into the clusters at `offset`, which are ours. Nothing is written to it
+   * before `announced`: a journal that the header does not name is nobody's. Rejects: BlockError.
+   */
+  async prepare(offset: number): Promise<void> {
     // Zeros, and not a hole: a record then needs no space, and nothing old can look like one.
     const { clusterBytes } = this.#image.layout;
     await writeBytes(this.#image.file, offset, new Uint8Array(this.clusters * clusterBytes));
     this.offset = offset;
     this.#half = 0;
     this.#begin();
+  }
+
+  /** The header names it now. */
+  announced(): void {
     this.state = 'on';
   }
 

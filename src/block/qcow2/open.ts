@@ -169,6 +169,7 @@ async function buildImage(parts: Parts, cacheBytes: number): Promise<Image> {
     tableOffset: header.refcountTableOffset,
     tableClusters: header.refcountTableClusters,
     table: await loadRefcountTable(file, header, layout),
+    sync: () => image.sync(),
     corrupt: (why, offset) => image.corrupt(why, offset),
   });
   const slices = header.l1Entries * layout.slicesPerTable;

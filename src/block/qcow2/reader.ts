@@ -1,5 +1,6 @@
 import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
+import { blockErrorFrom } from './error.ts';
 import type { CompressedReader } from './compressed.ts';
 import { asked, readBytes } from './file-io.ts';
 import type { Image } from './image.ts';
@@ -75,7 +76,7 @@ export class Reader {
       },
       (e: unknown) => {
         this.#inFlight.leave(call);
-        done(e instanceof BlockError ? e : new BlockError('io', String(e), offset));
+        done(blockErrorFrom(e, offset));
       },
     );
   }

@@ -1,6 +1,6 @@
 import { invariant } from '#base/mod.ts';
 import { BlockError } from '../device.ts';
-import { Turns, readBytes, syncFile, writeBytes } from './file-io.ts';
+import { Turns, readBytes, writeBytes } from './file-io.ts';
 import type { HeadSector } from './head-sector.ts';
 import type { ImageFile } from './image-file.ts';
 import type { Layout } from './layout.ts';
@@ -24,6 +24,8 @@ export type RefcountParts = {
   readonly tableClusters: number;
   /** Offsets of the refcount blocks, 0 where there is none. */
   readonly table: Float64Array;
+  /** Syncs the file; a failure is the image's end. */
+  readonly sync: () => Promise<void>;
   /** Marks the image corrupt; what it returns is thrown. */
   readonly corrupt: (why: string, offset: number) => BlockError;
 };
@@ -210,7 +212,7 @@ export class Refcounts {
       const bytes = new Uint8Array(layout.clusterBytes);
       setRefcount(bytes, 0, layout.refcountOrder, 1);
       await writeBytes(file, this.#offset(cluster), bytes);
-      await syncFile(file);
+      await this.#p.sync();
       await writeBytes(file, this.#tableOffset + block * 8, bigEndian(this.#offset(cluster)));
     } catch (e) {
       metadata.remove(cluster);
@@ -251,10 +253,10 @@ export class Refcounts {
     try {
       await writeBytes(file, this.#offset(start), counts);
       await writeBytes(file, this.#offset(start + blocks), encodeOffsets(table));
-      await syncFile(file);
+      await this.#p.sync();
       sector.setRefcountTable(this.#offset(start + blocks), tableClusters);
       await sector.write();
-      await syncFile(file);
+      await this.#p.sync();
     } catch (e) {
       metadata.remove(start, used);
       sector.setRefcountTable(this.#tableOffset, this.#tableClusters);
@@ -291,7 +293,7 @@ export class Refcounts {
         const counts = new Uint8Array(blocks * clusterBytes);
         for (let n = 0; n < blocks + count; n++) setRefcount(counts, n, layout.refcountOrder, 1);
         await writeBytes(file, this.#offset(start), counts);
-        await syncFile(file);
+        await this.#p.sync();
         const offsets = Float64Array.from({ length: blocks }, (_, n) => this.#offset(start + n));
         await writeBytes(file, this.#tableOffset + first * 8, encodeOffsets(offsets));
         this.#table.set(offsets, first);

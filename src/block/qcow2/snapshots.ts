@@ -1,6 +1,6 @@
 import { UserError, systemClock } from '#base/mod.ts';
 import { BlockError } from '../device.ts';
-import { asked, syncFile, writeBytes } from './file-io.ts';
+import { asked, writeBytes } from './file-io.ts';
 import { fixCopiedFlags } from './copied-flags.ts';
 import type { Engine } from './engine.ts';
 import { encodeL1 } from './l1-table.ts';
@@ -9,7 +9,7 @@ import { writeRefcountStructure } from './rebuild.ts';
 import { countReferences } from './references.ts';
 import type { Roots } from './references.ts';
 import { textOf } from './features.ts';
-import { SNAPSHOTS_MAX } from './limits.ts';
+import { L1_BYTES_MAX, SNAPSHOTS_MAX } from './limits.ts';
 import { describeSnapshot, encodeSnapshotTable } from './snapshot-table.ts';
 import type { SnapshotEntry } from './snapshot-table.ts';
 import type { Qcow2Snapshot } from './types.ts';
@@ -78,14 +78,20 @@ export async function remove(engine: Engine, id: string): Promise<void> {
 }
 
 /** Makes the disk what it was at a snapshot. Runs alone. Rejects with UserError or BlockError. */
-export async function apply(engine: Engine, id: string): Promise<void> {
+export async function apply(engine: Engine, id: string, blockBytes: number): Promise<void> {
   const { image } = engine;
   const entry = find(engine, id);
-  await quiet(engine);
   const sizeBytes = entry.sizeBytes ?? image.sizeBytes;
   const { entriesPerTable, clusterBytes } = image.layout;
   // Entries behind the disk hold a virtual machine's state: not part of it.
   const count = Math.ceil(sizeBytes / (entriesPerTable * clusterBytes));
+  if (sizeBytes === 0 || sizeBytes % blockBytes !== 0 || count * 8 > L1_BYTES_MAX) {
+    throw new UserError('invalid', 'snapshot-size', {
+      what: `the snapshot "${id}" cannot be applied`,
+      why: `its disk has ${sizeBytes} bytes`,
+    });
+  }
+  await quiet(engine);
   const bytes = new Uint8Array(count * 8);
   const kept = Math.min(count, entry.l1Entries) * 8;
   await asked((done) => {
@@ -117,10 +123,10 @@ export async function grow(engine: Engine, sizeBytes: number): Promise<void> {
     const offset = await place(engine, encodeL1(offsets, copied));
     const old = { start: l1.offset / clusterBytes, bytes: l1.offsets.length * 8 };
     const oldClusters = Math.ceil(old.bytes / clusterBytes);
-    await syncFile(image.file);
+    await image.sync();
     sector.setL1(offset, count);
     await sector.write();
-    await syncFile(image.file);
+    await image.sync();
     image.metadata.remove(old.start, oldClusters);
     l1.replace(offset, offsets, copied);
     slices.reset(count * layout.slicesPerTable);
@@ -137,7 +143,7 @@ export async function grow(engine: Engine, sizeBytes: number): Promise<void> {
     });
     sector.sizeBytes = sizeBytes;
     await sector.write();
-    await syncFile(image.file);
+    await image.sync();
   } catch (e) {
     image.sizeBytes = before;
     sector.sizeBytes = before;
@@ -213,26 +219,26 @@ async function switchTo(engine: Engine, next: Next): Promise<void> {
       (start, n) => refcounts.add(start, n, -1),
     );
     const { counts } = structure;
-    await syncFile(file);
+    await image.sync();
     flagsTouched = true;
     sector.setDirty(true);
     await sector.write();
-    await syncFile(file);
+    await image.sync();
     const flags = (mode: 'clear' | 'both'): Promise<number> =>
       fixCopiedFlags(file, layout, l1.offset, l1.entries, counts, { mode });
     await flags('clear');
-    await syncFile(file);
+    await image.sync();
     sector.setL1(l1.offset, l1.entries);
     if (next.sizeBytes !== undefined) sector.sizeBytes = next.sizeBytes;
     sector.setSnapshots(tableOffset, snapshots.length);
     sector.setRefcountTable(structure.tableOffset, structure.tableClusters);
     await sector.write();
-    await syncFile(file);
+    await image.sync();
     await flags('both');
-    await syncFile(file);
+    await image.sync();
     sector.setDirty(false);
     await sector.write();
-    await syncFile(file);
+    await image.sync();
     refcounts.replace(structure.tableOffset, structure.tableClusters, structure.blocks);
     image.snapshots = { ...snapshotTable, entries: snapshots };
     if (next.sizeBytes !== undefined) image.sizeBytes = next.sizeBytes;
@@ -247,7 +253,7 @@ async function switchTo(engine: Engine, next: Next): Promise<void> {
 }
 
 function asBlockError(e: unknown): BlockError {
-  return e instanceof BlockError ? e : new BlockError('io', String(e), 0);
+  return e instanceof BlockError ? e : new BlockError('io', String(e), 0, { cause: e });
 }
 
 /** Gives the space of clusters that nothing uses back to the file system. */

@@ -2,9 +2,10 @@ import { BlockError } from '../device.ts';
 import type { Changes } from './changes.ts';
 import type { Checkpointer } from './checkpoint.ts';
 import type { CompressedReader } from './compressed.ts';
+import { CopySource } from './copy-source.ts';
 import { blankEntry, decodeEntry } from './entry.ts';
 import type { Entry } from './entry.ts';
-import { asked, readBytes, writeBytes } from './file-io.ts';
+import { asked, writeBytes } from './file-io.ts';
 import type { Image } from './image.ts';
 import type { Journal } from './journal.ts';
 import { Kind } from './mapper.ts';
@@ -48,10 +49,12 @@ export class Writer {
   readonly #p: WriterParts;
   readonly #entry: Entry = blankEntry();
   readonly #plan = new WritePlan();
+  readonly #source: CopySource;
   #scratch: Uint8Array | null = null;
 
   constructor(parts: WriterParts) {
     this.#p = parts;
+    this.#source = new CopySource(parts.image, parts.reader, parts.compressed);
   }
 
   /** `BlockDevice.tryWrite`; false when any part would wait. Throws BlockError. */
@@ -209,7 +212,7 @@ export class Writer {
     const entry = { ...this.#entry };
     plan.plan(layout, entry, offset - base, offset - base + length);
     const bytes = new Uint8Array(plan.end - plan.start);
-    await this.#gather(base, plan, entry, before, offset - base, length, bytes);
+    await this.#source.gather(base, plan, entry, before, offset - base, length, bytes);
     bytes.set(from.subarray(at, at + length), offset - base - plan.start);
     const state = journal.state;
     if (!this.#still(cluster, before) || pool.count === 0) return 0;
@@ -235,55 +238,6 @@ export class Writer {
       throw e;
     }
     return length;
-  }
-
-  /** Fills `bytes` (the part [start, end) of the cluster) with what was there before. */
-  async #gather(
-    base: number,
-    plan: WritePlan,
-    entry: Entry,
-    words: Uint32Array,
-    within: number,
-    length: number,
-    bytes: Uint8Array,
-  ): Promise<void> {
-    const { image, compressed } = this.#p;
-    const { clusterBytes } = image.layout;
-    if (entry.compressed) {
-      bytes.set(await compressed.load(words, 0));
-      return;
-    }
-    if (plan.moves) bytes.set(await readBytes(image.file, entry.host, clusterBytes));
-    const { subclusterBytes } = image.layout;
-    const head = Math.floor(within / subclusterBytes) * subclusterBytes;
-    const end = within + length;
-    const tail = Math.ceil(end / subclusterBytes) * subclusterBytes;
-    const first = Math.max(head, plan.start);
-    if (first < within) await this.#before(base, entry, first, within, bytes, plan.start);
-    const last = Math.min(tail, plan.end);
-    if (end < last) await this.#before(base, entry, end, last, bytes, plan.start);
-  }
-
-  /** What [from, to), within one subcluster, had before. */
-  async #before(
-    base: number,
-    entry: Entry,
-    from: number,
-    to: number,
-    bytes: Uint8Array,
-    start: number,
-  ): Promise<void> {
-    const { image, reader } = this.#p;
-    const sub = Math.floor(from / image.layout.subclusterBytes);
-    if (((entry.alloc >>> sub) & 1) === 1) {
-      await asked((done) => {
-        image.file.read(entry.host + from, bytes, from - start, to - from, done);
-      });
-    } else if (((entry.zero >>> sub) & 1) === 1) {
-      bytes.fill(0, from - start, to - start);
-    } else {
-      await reader.backing(base + from, bytes, from - start, to - from);
-    }
   }
 
   /** A cluster that was never written reads as zeros: they need not be written. */
@@ -319,8 +273,8 @@ export class Writer {
       if (old === undefined) return null;
       scratch.set(old);
     } else {
-      if (start < within && !this.#tryBefore(base, start, within, scratch)) return null;
-      if (within + length < end && !this.#tryBefore(base, within + length, end, scratch)) {
+      if (start < within && !this.#tryBefore(base, start, within)) return null;
+      if (within + length < end && !this.#tryBefore(base, within + length, end)) {
         return null;
       }
     }
@@ -328,17 +282,9 @@ export class Writer {
     return scratch;
   }
 
-  #tryBefore(base: number, from: number, to: number, scratch: Uint8Array): boolean {
-    const { image, reader } = this.#p;
-    const { alloc, zero, host } = this.#entry;
-    const sub = Math.floor(from / image.layout.subclusterBytes);
-    const at = from - this.#plan.start;
-    if (((alloc >>> sub) & 1) === 1) return image.file.tryRead(host + from, scratch, at, to - from);
-    if (((zero >>> sub) & 1) === 1) {
-      scratch.fill(0, at, at + to - from);
-      return true;
-    }
-    return reader.tryBacking(base + from, scratch, at, to - from);
+  #tryBefore(base: number, from: number, to: number): boolean {
+    const { start } = this.#plan;
+    return this.#source.tryBefore(base, this.#entry, from, to, this.#scratch!, start);
   }
 
   /** Decodes the entry of a cluster whose slice is in memory. Throws when it cannot be. */
