@@ -266,11 +266,18 @@ export class PointVerbs {
   }
 }
 
-/** Who stands on the layers of the image besides itself, in words; they keep it from being removed. */
+/**
+ * What keeps an image from being removed, in words: overlays of machines, and whatever stands on a
+ * golden one. The layers of any other image stay as long as somebody stands on them, whether it is
+ * removed or not.
+ */
 export function dependantsOf(core: LibraryCore, name: string): string[] {
-  const layers = new Set([core.get(name).head, ...core.pointsOf(name).map((p) => p.layer)]);
-  const found = [...layers].flatMap((id) => referrersOf(core.repository, id, name));
+  const image = core.get(name);
+  const layers = new Set([image.head, ...core.pointsOf(name).map((p) => p.layer)]);
+  const above = image.frozen
+    ? [...layers].flatMap((id) => referrersOf(core.repository, id, name))
+    : [];
   const overlays = core.repository.overlays().filter((o) => o.image === name);
   const machines = overlays.map((o) => `the overlay of machine "${o.machineName}"`);
-  return [...new Set([...found, ...machines])];
+  return [...new Set([...above, ...machines])];
 }

@@ -22,11 +22,11 @@ test('kill -9 at any moment: every image is whole or not there, and what was tol
       const victim = new Running(process.execPath, [VICTIM, folder]);
       await victim.waitFor(/made/);
       // The point of the kill is a random moment inside some verb.
-      await delay(random.next(40));
+      await delay(random.next(400));
       const { stdout, stderr } = await victim.stop('SIGKILL');
       assert.equal(stderr, '');
       follow(stdout, expected);
-      check(folder, expected);
+      await check(folder, expected);
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -44,7 +44,7 @@ function follow(stdout: string, expected: Set<string>): void {
 }
 
 /** Opens the library as after a crash; it may differ from what was told by one verb at most. */
-function check(folder: string, expected: Set<string>): void {
+async function check(folder: string, expected: Set<string>): Promise<void> {
   const state = openState(join(folder, 'state.db'));
   const files = join(folder, 'library');
   const library = ImageLibrary.open({
@@ -56,11 +56,13 @@ function check(folder: string, expected: Set<string>): void {
     usersOf: () => [],
   });
   const names = library.list().map((i) => i.name);
-  assert.deepEqual(readdirSync(files).sort(), names.map((n) => `${n}.img`).sort());
+  const layers = state.images.layers().map((layer) => layer.path.slice(files.length + 1));
+  assert.deepEqual(readdirSync(files).sort(), layers.sort());
   for (const name of names) {
-    const report = library.inspect(name);
+    const report = await library.inspect(name);
     assert.deepEqual(report.warnings, [], name);
     assert.equal(report.partitions[0]?.filesystem?.kind, 'FAT12', name);
+    assert.deepEqual((await library.check(name)).problems, [], name);
   }
   const untold = names.filter((n) => !expected.has(n));
   const missing = [...expected].filter((n) => !names.includes(n));

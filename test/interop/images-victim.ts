@@ -23,18 +23,32 @@ function say(verb: string, name: string): void {
 }
 
 let number = library.list().length;
-if (!library.list().some((i) => i.name === 'seed')) {
-  library.create('seed', { preset: 'dos', sizeBytes: 8 * 2 ** 20 });
+const has = (name: string): boolean => library.list().some((i) => i.name === name);
+if (!has('seed')) {
+  await library.create('seed', { preset: 'dos', sizeBytes: 8 * 2 ** 20 });
   say('made', 'seed');
 }
+if (!has('golden')) {
+  await library.clone('seed', 'golden');
+  say('made', 'golden');
+}
+await library.freeze('golden');
+const fresh = [{ image: 'golden', mode: 'overlay-fresh' }] as const;
 for (;;) {
   const name = `i${Date.now()}-${++number}`;
-  if (number % 2 === 0) library.create(name, { preset: 'dos', sizeBytes: 8 * 2 ** 20 });
-  else await library.clone('seed', name);
+  if (number % 3 === 0) await library.create(name, { preset: 'dos', sizeBytes: 8 * 2 ** 20 });
+  else if (number % 3 === 1) await library.clone('seed', name);
+  else await library.overlay('golden', name);
   say('made', name);
-  const oldest = library.list().find((i) => i.name !== 'seed');
-  if (library.list().length > 4 && oldest !== undefined) {
-    library.remove(oldest.name);
+  await library.snapshot(name);
+  await library.prepareBoot({ id: `m${number % 3}`, name: 'm' }, fresh, true);
+  await library.rollback(name);
+  if (number % 2 === 0) await library.flatten(name);
+  else if (number % 3 === 2 && library.history('golden').points.length < 5)
+    await library.promote(name).catch(() => undefined);
+  const oldest = library.list().find((i) => i.name !== 'seed' && i.name !== 'golden');
+  if (library.list().length > 5 && oldest !== undefined) {
+    await library.remove(oldest.name);
     say('removed', oldest.name);
   }
 }
