@@ -26,6 +26,9 @@ import { locateLoader } from './loaders.ts';
 import { neighbourMac } from './neighbours.ts';
 import type { Paths } from './paths.ts';
 
+/** Where Debian's syslinux-common has `memdisk`; a folder of `loaders` with one comes first. */
+const MEMDISK_FOLDER = '/usr/lib/syslinux';
+
 /** Everything of a server that decides and remembers, before anything listens. */
 export type ServerParts = {
   readonly machines: MachineService;
@@ -91,7 +94,7 @@ export function assemble(inputs: Inputs): ServerParts {
     images: state.images,
     timeline,
     addresses,
-    loaders: { locate: (file) => locateLoader(config.loaders, file) },
+    loaders: { locate: (file) => locateLoader([...config.loaders, MEMDISK_FOLDER], file) },
     filesRoot: paths.files,
     iscsiPort: config.iscsi.port,
     prepareDrives: (machine, again) => prepareDrives(inputs, machines, images, machine, again),

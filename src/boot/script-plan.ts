@@ -54,6 +54,13 @@ function scriptPlan(plan: BootPlan, boot: Boot, reach: Reach): ScriptPlan {
       };
     case 'iso':
       return { kind: 'iso', url: reach.baseUrl + PATHS.image(plan.image) };
+    case 'floppy':
+      return {
+        kind: 'memdisk',
+        memdiskUrl: reach.baseUrl + PATHS.loader('memdisk'),
+        imageUrl: fileUrl(plan.file, reach),
+        options: ['floppy'],
+      };
     case 'local':
       return { kind: 'local' };
     case 'menu':

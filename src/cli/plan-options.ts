@@ -4,7 +4,7 @@ import { DRIVE_MODES, type BootPlan, type Drive } from '#api/mod.ts';
 import { messageOf } from '#base/mod.ts';
 import { misused, type Call, type OptionSpec } from './command.ts';
 
-const KINDS = ['san', 'kernel', 'iso', 'local', 'menu', 'script'] as const;
+const KINDS = ['san', 'kernel', 'iso', 'floppy', 'local', 'menu', 'script'] as const;
 
 /** How a boot is described on the command line. */
 export const PLAN_OPTIONS: readonly OptionSpec[] = [
@@ -13,6 +13,7 @@ export const PLAN_OPTIONS: readonly OptionSpec[] = [
   { flags: '--initrd <FILE>', help: 'initial RAM disk, in order', repeat: true },
   { flags: '--cmdline <TEXT>', help: 'kernel command line' },
   { flags: '--iso <IMAGE>', help: 'boot this ISO image over HTTP' },
+  { flags: '--floppy <FILE>', help: 'boot this floppy image from memory (BIOS): file or URL' },
   { flags: '--script-file <FILE>', help: 'boot by this iPXE script' },
 ];
 
@@ -28,6 +29,7 @@ const KIND_OF_OPTION = {
   initrd: 'kernel',
   cmdline: 'kernel',
   iso: 'iso',
+  floppy: 'floppy',
   'script-file': 'script',
 } as const;
 
@@ -51,6 +53,8 @@ export function planFrom(call: Call, cwd: string, old?: BootPlan): BootPlan | un
       return kernelPlan(call, old);
     case 'iso':
       return { kind, image: call.text('iso') ?? needed('iso', '--iso IMAGE') };
+    case 'floppy':
+      return { kind, file: call.text('floppy') ?? needed('floppy', '--floppy FILE') };
     case 'script': {
       const file = call.text('script-file') ?? needed('script', '--script-file FILE');
       return { kind, text: readText(cwd, file) };

@@ -7,6 +7,8 @@ export function planWords(plan: BootPlan): string {
       return 'drives';
     case 'kernel':
       return `kernel ${plan.kernel}`;
+    case 'floppy':
+      return `floppy ${plan.file}`;
     case 'iso':
       return `ISO ${plan.image}`;
     case 'local':

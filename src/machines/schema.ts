@@ -100,6 +100,8 @@ export const bootPlanSchema = z.discriminatedUnion('kind', [
     cmdline: cmdlineSchema.default(''),
   }),
   z.strictObject({ kind: z.literal('iso'), image: imageNameSchema }),
+  /** Drive A: in memory (SYSLINUX's memdisk, BIOS only), beside the drives. */
+  z.strictObject({ kind: z.literal('floppy'), file: bootFileSchema }),
   z.strictObject({ kind: z.literal('local') }),
   z.strictObject({ kind: z.literal('menu') }),
   z.strictObject({ kind: z.literal('script'), text: scriptTextSchema }),

@@ -77,6 +77,10 @@ export class PeerServer implements BootServer {
       script.splice(0, script.length, plan.text);
     } else if (plan.kind === 'iso') {
       script.push(`sanboot ${await this.#publish(plan.file)}`);
+    } else if (plan.kind === 'floppy') {
+      const memdisk = await this.#publish('/usr/lib/syslinux/memdisk');
+      script.push('set keep-san 1', ...urls.map(hook), `kernel ${memdisk} floppy`);
+      script.push(`initrd ${await this.#publish(plan.file)}`, 'boot');
     } else {
       script.push(...urls.map(hook));
       script.push(`kernel ${await this.#publish(plan.kernel)} ${plan.cmdline}`);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readTextScreen } from '#vm/mod.ts';
 import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
 import { assemble, helloIso, ISO_SAYS } from './images.ts';
-import { makeDisk } from './mbr.ts';
+import { makeDisk, wholeDisk } from './mbr.ts';
 import { inRig, usesPeers } from './rig.ts';
 import { waitForScreen } from './screen.ts';
 
@@ -36,6 +36,41 @@ test(
       await waitForScreen(machine, new RegExp(ISO_SAYS), GUEST_LIMIT_MS);
     },
   ),
+);
+
+test(
+  'an ISO as a CD-ROM over iSCSI',
+  ...inRig(
+    { needs: { tools: ['xorriso'], files: ['/usr/lib/ISOLINUX/isolinux.bin'] } },
+    async (rig) => {
+      if (usesPeers()) return; // they show it as a disk
+      const name = 'cd1';
+      const mac = macOf(name);
+      const file = await helloIso(rig.folder);
+      await rig.server.addMachine({ name, mac, drives: [file], plan: { kind: 'san' } });
+      const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 128 });
+      await waitForScreen(machine, new RegExp(ISO_SAYS), GUEST_LIMIT_MS);
+    },
+  ),
+);
+
+test(
+  'a floppy in memory as drive A:, with the network disk beside it',
+  ...inRig({ needs: { tools: ['nasm'], files: ['/usr/lib/syslinux/memdisk'] } }, async (rig) => {
+    const name = 'floppy1';
+    const mac = macOf(name);
+    const boot = await readFile(await assemble(rig.folder, 'floppy.asm'));
+    const file = join(rig.folder, 'floppy.img');
+    await writeFile(file, Buffer.concat([boot], 1_474_560));
+    const drive = join(rig.folder, 'disk.img');
+    const sizeBytes = 261 * 255 * 63 * 512;
+    await makeDisk(drive, sizeBytes, { entries: [wholeDisk(sizeBytes, 63, 255)] });
+    const plan = { kind: 'floppy', file } as const;
+    await rig.server.addMachine({ name, mac, drives: [drive], plan });
+    const machine = await rig.boot({ name, mac, stage: 'ipxe-rom', memoryMib: 64 });
+    const screen = await waitForScreen(machine, /INSERT FLOPPY TWO/, GUEST_LIMIT_MS);
+    assert.match(screen, /HEAD AND SECTOR FE3F\n\s*DISK READ/);
+  }),
 );
 
 test(

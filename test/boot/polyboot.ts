@@ -45,6 +45,7 @@ networks:
     const plan = machine.plan ?? { kind: 'san' };
     args.push('--plan', plan.kind);
     if (plan.kind === 'iso') args.push('--iso', await this.#addImage(plan.file));
+    if (plan.kind === 'floppy') args.push('--floppy', await this.#publish(plan.file));
     if (plan.kind === 'kernel') {
       args.push('--kernel', await this.#publish(plan.kernel), '--cmdline', plan.cmdline);
       for (const file of plan.initrd) args.push('--initrd', await this.#publish(file));

@@ -9,6 +9,8 @@ export type ServedPlan =
       readonly cmdline: string;
     }
   | { readonly kind: 'iso'; readonly file: string }
+  /** A floppy image in memory, beside the drives (BIOS). */
+  | { readonly kind: 'floppy'; readonly file: string }
   /** An iPXE script of the test's own. */
   | { readonly kind: 'script'; readonly text: string };
 
