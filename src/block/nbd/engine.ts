@@ -65,15 +65,9 @@ export class NbdEngine {
       { dial, clock, exportName, connectMs },
       {
         awaited: (high, low) => this.#requests.find(high, low),
-        finished: (request, error, text) => {
-          this.#finished(request, error, text);
-        },
-        up: (info) => {
-          this.#up(info);
-        },
-        down: (end) => {
-          this.#down(end);
-        },
+        finished: (request, error, text) => this.#finished(request, error, text),
+        up: (info) => this.#up(info),
+        down: (end) => this.#down(end),
       },
     );
   }
