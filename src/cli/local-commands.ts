@@ -22,7 +22,8 @@ export type ExportRequest = {
 export type InstallRequest = {
   /** The image's name, or the path of a disk file. */
   readonly name: string;
-  readonly disk: { readonly path: string };
+  /** A file, or what the server says that an image is made of. */
+  readonly disk: { readonly path: string } | { readonly source: { readonly kind: string } };
   readonly floppies: readonly string[];
   readonly writableFloppies: boolean;
   readonly cdroms: readonly string[];

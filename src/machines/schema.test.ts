@@ -132,7 +132,7 @@ test('a refusal lists every problem by its place, in plain words', () => {
     },
   );
   assert.throws(
-    () => parseOrExplain(bootPlanSchema, { kind: 'floppy' }, 'x'),
-    /kind must be one of san, kernel, iso, local, menu, script/,
+    () => parseOrExplain(bootPlanSchema, { kind: 'tape' }, 'x'),
+    /kind must be one of san, kernel, iso, floppy, local, menu, script/,
   );
 });

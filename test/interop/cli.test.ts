@@ -91,7 +91,7 @@ test('a boot plan is said by its parts, and parts that do not fit are refused', 
   for (const [line, text] of [
     ['machine set p4 --plan san --kernel x', /--kernel does not go with a san plan/],
     ['machine set p4 --plan kernel', /a kernel plan needs --kernel FILE/],
-    ['machine set p4 --plan floppy', /Allowed choices are san, kernel/],
+    ['machine set p4 --plan tape', /Allowed choices are san, kernel/],
     ['machine set p4 --script-file missing.ipxe', /missing\.ipxe cannot be read/],
     ['machine set p4 --drive a:b', /"a:b" is no drive/],
     ['machine set p4 --drive none --drive a', /does not go with other drives/],

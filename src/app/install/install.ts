@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createLog } from '#base/mod.ts';
-import { BasePool } from '#block/mod.ts';
+import { BasePool, type DiskSource } from '#block/mod.ts';
 import type { InstallRequest } from '#cli/mod.ts';
 import type { DiskReport, Geometry } from '#disk/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
@@ -71,13 +71,19 @@ async function serve(
   const [at] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
   const disk = await serveDisk(server, new BasePool(), {
     config: { iqn, access: [initiatorName], takeover: false, chap: { user, secret } },
-    source: diskFileSource({ file: options.disk.path }),
+    source: sourceOf(options.disk),
     readOnly: false,
     cdrom: false,
     serial: options.name,
   });
   const url = `iscsi://127.0.0.1:${at?.port ?? 0}/${iqn}/0`;
   return { disk, source: { kind: 'iscsi', url, initiatorName, chap: { user, secretFile } } };
+}
+
+function sourceOf(disk: InstallRequest['disk']): DiskSource {
+  if ('path' in disk) return diskFileSource({ file: disk.path });
+  // The server's own description, which it opens disks by.
+  return disk.source as DiskSource;
 }
 
 async function runMachine(

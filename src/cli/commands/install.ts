@@ -58,8 +58,8 @@ async function diskOf(
   context: Context,
 ): Promise<Pick<InstallRequest, 'name' | 'disk'>> {
   if (image.includes('/')) return { name: image, disk: { path: resolve(context.cwd, image) } };
-  const { path } = await context.client.image(image);
-  return { name: image, disk: { path } };
+  const { disk } = await context.client.image(image);
+  return { name: image, disk: { source: disk } };
 }
 
 function filesOf(call: Call, { cwd }: Context, option: string): string[] {
