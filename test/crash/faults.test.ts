@@ -42,7 +42,7 @@ async function serve(t: TestContext, disks: readonly TargetDisk[]): Promise<Serv
     await target.stop('SIGKILL');
   };
   t.after(stop);
-  const port = Number((await target.waitFor(/ready (\d+)\n/))[1]);
+  const port = Number((await target.waitFor(/ready (\d+) /))[1]);
   return { initiator: await WireInitiator.login(port, TARGET_IQN, 'one', disks.length), stop };
 }
 

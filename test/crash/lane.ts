@@ -1,22 +1,17 @@
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import type { RawSource } from '#block/mod.ts';
 import { Running } from '../lab/process.ts';
-import { BlockOracle } from '../sim/block-oracle.ts';
 import { Random } from '../sim/random.ts';
-import { BLOCK_BYTES } from '../sim/stamp.ts';
 import { Workload } from '../sim/workload.ts';
+import { BLOCKS } from './kill-disk.ts';
+import type { KillDisk } from './kill-disk.ts';
 import { Killer } from './killer.ts';
-import { TARGET_IQN } from './target.ts';
 import type { TargetDisk } from './target.ts';
 import { WireInitiator } from './wire-initiator.ts';
 
-const BLOCKS = 1024;
 /** Up to 32 KiB: more than goes with a command, and a copy that takes long enough to be hit. */
 const BLOCKS_MAX = 64;
 /** Commands that each initiator has under way on each disk. */
-const DEPTH = 4;
+const DEPTH = 3;
 const INITIATORS = ['one', 'two'];
 /** How far into the load the target dies, at most: commands answered, and a time after that. */
 const ANSWERS = [1, 10, 50, 200];
@@ -25,38 +20,21 @@ const AFTER_MS = 4;
 const START_MS = 160;
 const START_SHARE = 0.05;
 
-/** One disk that outlives its targets, with what is known about it. */
-export type Disk = TargetDisk & {
-  readonly source: RawSource;
-  readonly oracle: BlockOracle;
-  generation: number;
-  /** What it holds can only be told after a target has opened it. */
-  readonly needsOpening: boolean;
-};
-
 /** Kills that hit a target under load, and kills while it started. */
 export type Tally = { underLoad: number; starting: number; acknowledged: number };
 
-/** Makes the disks of one lane in a folder. */
-export function makeDisks(folder: string): Disk[] {
-  const disk = (
-    name: string,
-    more: Partial<Omit<TargetDisk, 'source'>>,
-    needsOpening = false,
-  ): Disk => {
-    const path = join(folder, name);
-    writeFileSync(path, '');
-    truncateSync(path, BLOCKS * BLOCK_BYTES);
-    const oracle = new BlockOracle(BLOCKS);
-    const source = { kind: 'raw', path } as const;
-    return { source, cache: 'writeback', ...more, oracle, generation: 0, needsOpening };
-  };
-  return [
-    disk('writeback.raw', {}),
-    disk('writethrough.raw', { cache: 'writethrough' }),
-    disk('atomic.raw', { log: join(folder, 'atomic.log') }, true),
-  ];
-}
+/** The program that dies. */
+export type Program = {
+  readonly args: (disks: readonly TargetDisk[]) => readonly string[];
+  /** The line that says it is ready; groups `port` and `iqn`. */
+  readonly ready: RegExp;
+};
+
+/** The least that serves disks, for many kills. */
+export const LEAN: Program = {
+  args: (disks) => [new URL('target.ts', import.meta.url).pathname, JSON.stringify({ disks })],
+  ready: /^ready (?<port>\d+) (?<iqn>\S+)\n/,
+};
 
 /**
  * A target that is started, loaded and killed again and again, always on the same disks. What the
@@ -64,11 +42,13 @@ export function makeDisks(folder: string): Disk[] {
  */
 export class Lane {
   readonly tally: Tally = { underLoad: 0, starting: 0, acknowledged: 0 };
-  readonly #disks: readonly Disk[];
+  readonly #program: Program;
+  readonly #disks: readonly KillDisk[];
   readonly #env: NodeJS.ProcessEnv;
   readonly #killer = new Killer();
 
-  constructor(disks: readonly Disk[], env: NodeJS.ProcessEnv) {
+  constructor(disks: readonly KillDisk[], env: NodeJS.ProcessEnv, program = LEAN) {
+    this.#program = program;
     this.#disks = disks;
     this.#env = env;
   }
@@ -77,9 +57,16 @@ export class Lane {
     await this.#killer.close();
   }
 
+  /** A first target that nobody kills. */
+  async begin(): Promise<void> {
+    for (const disk of this.#disks) await disk.prepare(new Random(0));
+    await this.end();
+  }
+
   /** One life of a target: start, load, kill, verdict. */
   async round(seed: number): Promise<void> {
     const random = new Random(seed);
+    for (const disk of this.#disks) await disk.prepare(random);
     const target = this.#spawn();
     try {
       if (random.chance(START_SHARE)) {
@@ -90,7 +77,7 @@ export class Lane {
         await this.#load(target, random);
         this.tally.underLoad += 1;
       }
-      for (const disk of this.#disks) if (!disk.needsOpening) judge(disk);
+      for (const disk of this.#disks) await disk.killed();
     } finally {
       await target.stop('SIGKILL');
     }
@@ -100,31 +87,35 @@ export class Lane {
   async end(): Promise<void> {
     const target = this.#spawn();
     try {
-      const port = Number((await target.waitFor(/ready (\d+)\n/))[1]);
-      const luns = this.#disks.length;
-      const initiator = await WireInitiator.login(port, TARGET_IQN, 'last', luns);
-      for (const [lun, disk] of this.#disks.entries()) {
-        disk.oracle.crashed(await initiator.readAll(lun, BLOCKS));
-      }
-      initiator.destroy();
+      const [initiator] = await this.#logIn(target);
+      assert.ok(initiator !== undefined);
+      await this.#readAll(initiator);
     } finally {
       await target.stop('SIGTERM');
     }
   }
 
   #spawn(): Running {
-    const disks = this.#disks.map(({ source, cache, log }) => ({ source, cache, log }));
-    const program = new URL('target.ts', import.meta.url).pathname;
-    const args = [program, JSON.stringify({ disks })];
+    const args = this.#program.args(this.#disks.map((disk) => disk.target));
     return new Running(process.execPath, args, { env: this.#env });
   }
 
+  async #logIn(target: Running): Promise<WireInitiator[]> {
+    const { port = '', iqn = '' } = (await target.waitFor(this.#program.ready)).groups ?? {};
+    const luns = this.#disks.length;
+    return Promise.all(INITIATORS.map((n) => WireInitiator.login(Number(port), iqn, n, luns)));
+  }
+
+  /** What the target that was killed before has left behind, as the next one shows it. */
+  async #readAll(initiator: WireInitiator): Promise<void> {
+    for (const [lun, disk] of this.#disks.entries()) {
+      disk.opened(await initiator.readAll(lun, BLOCKS));
+    }
+  }
+
   async #load(target: Running, random: Random): Promise<void> {
-    const [, port] = await target.waitFor(/ready (\d+)\n/);
-    for (const disk of this.#disks) if (disk.needsOpening) judge(disk);
-    const initiators = await Promise.all(
-      INITIATORS.map((n) => WireInitiator.login(Number(port), TARGET_IQN, n, this.#disks.length)),
-    );
+    const initiators = await this.#logIn(target);
+    await this.#readAll(initiators[0]!);
     const workloads = this.#disks.map(
       (disk) =>
         new Workload(
@@ -132,8 +123,9 @@ export class Lane {
             oracle: disk.oracle,
             random,
             blocksMax: BLOCKS_MAX,
-            writeCache: disk.cache === 'writeback',
-            atomic: disk.log === undefined ? 0 : 6,
+            writeCache: disk.target.cache === 'writeback',
+            atomic: disk.target.log === undefined ? 0 : 6,
+            discards: disk.discards,
             crash: 'process',
           },
           disk.generation,
@@ -171,20 +163,5 @@ export class Lane {
       if (failure !== null) throw failure;
       assert.ok(underWay > 0, 'the kill hit no load');
     }
-  }
-}
-
-function judge(disk: Disk): void {
-  const content = Buffer.alloc(BLOCKS * BLOCK_BYTES);
-  const fd = openSync(disk.source.path, 'r');
-  try {
-    assert.equal(readSync(fd, content, 0, content.length, 0), content.length);
-  } finally {
-    closeSync(fd);
-  }
-  try {
-    disk.oracle.crashed(content);
-  } catch (cause) {
-    throw new Error(`${disk.source.path}: ${String(cause)}`, { cause });
   }
 }

@@ -4,7 +4,7 @@
  *
  *   node test/crash/target.ts '{"disks":[{"source":{"kind":"raw","path":"a.raw"},"cache":"writeback"}]}'
  *
- * LUN n is the n-th disk. Prints `ready PORT`; SIGTERM ends it.
+ * LUN n is the n-th disk. Prints `ready PORT IQN`; SIGTERM ends it.
  */
 import { AtomicLogFile, BasePool, openDisk } from '#block/mod.ts';
 import type { DiskSource } from '#block/mod.ts';
@@ -40,7 +40,7 @@ async function serve(disks: readonly TargetDisk[]): Promise<void> {
   const server = new TargetServer();
   server.addExport({ iqn: TARGET_IQN, access: 'any', takeover: false }, units);
   const [portal] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
-  process.stdout.write(`ready ${portal?.port}\n`);
+  process.stdout.write(`ready ${portal?.port} ${TARGET_IQN}\n`);
   process.once('SIGTERM', () => {
     void server.close();
   });

@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { AtomicLogFile } from '#block/mod.ts';
 import type { AtomicLog, BlockDone } from '#block/mod.ts';
 import { BlockOracle } from './block-oracle.ts';
-import { runUntilCut } from './power-cut.ts';
+import { Driver, settle } from './power-cut.ts';
 import type { Stepped } from './power-cut.ts';
 import { Random, forSeeds, seeds } from './random.ts';
 import { SimDevice } from './sim-device.ts';
@@ -109,25 +109,6 @@ function machine(medium: Buffer, logged: Buffer, random: Random): Machine {
   return { disk, file, both };
 }
 
-/** Lets operations happen until the promise is settled, or `steps` of them did: then null. */
-async function settle<T>(promise: Promise<T>, at: Stepped, steps: number): Promise<T | null> {
-  let settled = false;
-  const end = (): void => {
-    settled = true;
-  };
-  promise.then(end, end);
-  for (let step = 0; step < steps;) {
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
-    if (settled) return promise;
-    if (at.underWay === 0) continue;
-    at.step();
-    step += 1;
-  }
-  return null;
-}
-
 type Opener = (path: string, disk: SimDevice) => Promise<AtomicLog>;
 
 async function live(seed: number, handles: Handles, opener: Opener): Promise<void> {
@@ -149,7 +130,9 @@ async function live(seed: number, handles: Handles, opener: Opener): Promise<voi
       const clients = unitWorld(disk, random, { atomicLog: log });
       const options = { oracle, random, blocksMax: 8, writeCache: true, atomic: 20 } as const;
       const workload = new Workload({ ...options, crash: 'power' }, generation);
-      await runUntilCut(random, clients, workload, both, 5 + random.below(50));
+      const driver = new Driver(random, clients, workload, both);
+      await driver.run(5 + random.below(50));
+      driver.stop();
       generation = workload.generation;
     }
     medium = disk.powerCut();

@@ -39,17 +39,15 @@ export class BlockOracle {
   #reads = 0;
   #now = 1;
 
-  constructor(blocks: number) {
+  /** A disk that holds what `content` says, zeros without; durable. */
+  constructor(blocks: number, content?: Buffer) {
     this.blocks = blocks;
-    const before: Write = {
-      issued: 0,
-      ended: 0,
-      good: true,
-      durable: true,
-      atomic: false,
-      blocks: [],
-    };
-    this.#versions = Array.from({ length: blocks }, () => [{ stamp: ZERO, write: before }]);
+    const before = settled(0);
+    this.#versions = Array.from({ length: blocks }, (_, lba) => {
+      const stamp = content === undefined ? ZERO : readStamp(content, lba * BLOCK_BYTES);
+      assert.ok(stamp !== null, `lba ${lba} has no stamp`);
+      return [{ stamp, write: before }];
+    });
   }
 
   /** An event: the time of something that is sent, before everything that is told later. */
@@ -132,6 +130,32 @@ export class BlockOracle {
     this.#reads -= 1;
   }
 
+  /** The whole disk was replaced while nothing was under way, and that is durable. */
+  replaced(content: Buffer): void {
+    const sent = this.tick();
+    for (let lba = 0; lba < this.blocks; lba++) {
+      const stamp = readStamp(content, lba * BLOCK_BYTES);
+      assert.ok(stamp !== null, `lba ${lba} has no stamp`);
+      const write = { ...settled(sent), blocks: [lba] };
+      this.#versions[lba] = [{ stamp, write }];
+    }
+    this.#unflushed.clear();
+  }
+
+  /**
+   * The disk after the death of the process, all of it: every GOOD was a promise, flushed or not.
+   * Throws what is lost, torn or foreign. What was not flushed can still be lost with the power.
+   */
+  died(content: Buffer): void {
+    const found: Version[] = [];
+    for (let lba = 0; lba < this.blocks; lba++) {
+      found.push(this.#judge(lba, content, lba * BLOCK_BYTES, (w) => w.good, 'death'));
+    }
+    this.#judgeAtomic(found);
+    for (const write of this.#unflushed) if (write.ended === Infinity) this.fail(write);
+    this.#reads = 0;
+  }
+
   /**
    * The disk after a crash, all of it. Throws what is lost, torn or foreign; from then on every
    * block holds what was found.
@@ -142,12 +166,11 @@ export class BlockOracle {
       found.push(this.#judge(lba, content, lba * BLOCK_BYTES, (w) => w.durable, 'crash'));
     }
     this.#judgeAtomic(found);
-    const before: Write = { ...found[0]!.write, issued: 0, ended: 0, good: true, durable: true };
-    const settled: Write = { ...before, atomic: false, blocks: [] };
+    const before = settled(0);
     this.#unflushed.clear();
     this.#reads = 0;
     for (let lba = 0; lba < this.blocks; lba++) {
-      this.#versions[lba] = [{ stamp: found[lba]!.stamp, write: settled }];
+      this.#versions[lba] = [{ stamp: found[lba]!.stamp, write: before }];
     }
   }
 
@@ -207,4 +230,9 @@ export class BlockOracle {
 
 function stateText(write: Write): string {
   return write.durable ? 'durable' : write.good ? 'good' : 'unanswered';
+}
+
+/** Something that was there already, at a time. */
+function settled(at: number): Write {
+  return { issued: at, ended: at, good: true, durable: true, atomic: false, blocks: [] };
 }

@@ -5,7 +5,7 @@ import type { BlockDevice, BlockDone } from '#block/mod.ts';
 import type { ScsiCommand, ScsiTarget } from '#scsi/mod.ts';
 import { BlockOracle } from './block-oracle.ts';
 import { FUA } from './cdb.ts';
-import { runUntilCut } from './power-cut.ts';
+import { Driver } from './power-cut.ts';
 import { Random, forSeeds, seeds } from './random.ts';
 import { SimDevice } from './sim-device.ts';
 import { BLOCK_BYTES } from './stamp.ts';
@@ -51,7 +51,9 @@ async function live(seed: number, life: Life = {}): Promise<void> {
       },
       generation,
     );
-    await runUntilCut(random, clients, workload, disk, 5 + random.below(60));
+    const driver = new Driver(random, clients, workload, disk);
+    await driver.run(5 + random.below(60));
+    driver.stop();
     medium = disk.powerCut();
     oracle.crashed(medium);
     generation = workload.generation;

@@ -13,45 +13,99 @@ function turn(): Promise<void> {
 }
 
 /**
- * Sends commands and lets device operations happen, in an order that the seed decides, until
- * `steps` of them were done: at that moment the power goes, whatever is under way. Throws what a
- * command's answer got wrong.
+ * Lets operations happen until the promise is settled, or `steps` of them did: then null, and the
+ * power may go.
  */
-export async function runUntilCut(
-  random: Random,
-  clients: readonly Client[],
-  workload: Workload,
+export async function settle<T>(
+  promise: Promise<T>,
   disk: Stepped,
   steps: number,
-): Promise<void> {
-  const busy = clients.map(() => 0);
-  const wrong: unknown[] = [];
-  // A client's answers after the cut mean nothing.
-  const power = { on: true };
-  for (let step = 0; step < steps; step++) {
-    const free = [...clients.keys()].filter((i) => (busy[i] ?? 0) < (clients[i]?.depth ?? 0));
-    const send = free.length > 0 && (disk.underWay === 0 || random.chance(0.4));
-    if (send) {
-      const chosen = random.pick(free);
-      const operation = workload.next();
-      busy[chosen] = (busy[chosen] ?? 0) + 1;
-      clients[chosen]
-        ?.run(operation)
-        .then((answer) => {
-          if (!power.on) return;
-          busy[chosen] = (busy[chosen] ?? 0) - 1;
-          operation.ended(answer);
-        })
-        .catch((e: unknown) => {
-          wrong.push(e);
-        });
-    } else if (disk.underWay > 0) {
-      disk.step();
-    } else {
-      break;
-    }
+): Promise<T | null> {
+  let settled = false;
+  const end = (): void => {
+    settled = true;
+  };
+  promise.then(end, end);
+  for (let step = 0; step < steps;) {
     await turn();
-    if (wrong.length > 0) throw wrong[0];
+    if (settled) return promise;
+    // What does not wait for the disk waits for the thread pool.
+    if (disk.underWay === 0) continue;
+    disk.step();
+    step += 1;
   }
-  power.on = false;
+  return null;
+}
+
+/**
+ * Sends commands and lets device operations happen, in an order that the seed decides. Throws what
+ * a command's answer got wrong.
+ */
+export class Driver {
+  readonly #random: Random;
+  readonly #clients: readonly Client[];
+  readonly #workload: Workload;
+  readonly #disk: Stepped;
+  readonly #busy: number[];
+  readonly #wrong: unknown[] = [];
+  /** What is answered after the cut means nothing. */
+  #power = true;
+
+  constructor(random: Random, clients: readonly Client[], workload: Workload, disk: Stepped) {
+    this.#random = random;
+    this.#clients = clients;
+    this.#workload = workload;
+    this.#disk = disk;
+    this.#busy = clients.map(() => 0);
+  }
+
+  /** So many steps; commands may be under way at the end. */
+  async run(steps: number): Promise<void> {
+    for (let step = 0; step < steps; step++) {
+      const free = [...this.#clients.keys()].filter((i) => this.#hasRoom(i));
+      if (free.length > 0 && (this.#disk.underWay === 0 || this.#random.chance(0.4))) {
+        this.#send(this.#random.pick(free));
+      } else if (this.#disk.underWay > 0) {
+        this.#disk.step();
+      }
+      await this.#turn();
+    }
+  }
+
+  /** Sends nothing more, and waits until everything is answered; false: not within the steps. */
+  async drain(steps: number): Promise<boolean> {
+    for (let step = 0; step < steps && this.#busy.some((n) => n > 0); step++) {
+      if (this.#disk.underWay > 0) this.#disk.step();
+      await this.#turn();
+    }
+    return this.#busy.every((n) => n === 0);
+  }
+
+  /** The power is gone. */
+  stop(): void {
+    this.#power = false;
+  }
+
+  async #turn(): Promise<void> {
+    await turn();
+    if (this.#wrong.length > 0) throw this.#wrong[0];
+  }
+
+  #hasRoom(index: number): boolean {
+    return (this.#busy[index] ?? 0) < (this.#clients[index]?.depth ?? 0);
+  }
+
+  #send(index: number): void {
+    const operation = this.#workload.next();
+    this.#busy[index] = (this.#busy[index] ?? 0) + 1;
+    const run = async (): Promise<void> => {
+      const answer = await this.#clients[index]?.run(operation);
+      if (!this.#power || answer === undefined) return;
+      this.#busy[index] = (this.#busy[index] ?? 0) - 1;
+      operation.ended(answer);
+    };
+    run().catch((e: unknown) => {
+      this.#wrong.push(e);
+    });
+  }
 }

@@ -44,6 +44,11 @@ class Content {
     this.length = Math.max(this.length, end);
   }
 
+  become(bytes: Buffer): void {
+    this.bytes = bytes;
+    this.length = bytes.length;
+  }
+
   #reach(end: number): void {
     if (end <= this.bytes.length) return;
     const larger = Buffer.alloc(Math.max(end, 2 * this.bytes.length));
@@ -60,6 +65,8 @@ class Content {
 export type FileFaults = {
   /** A sync fails, and loses what it should have written. */
   readonly syncFails?: number;
+  /** A sync succeeds and does nothing: for the proof that the simulation can fail. */
+  readonly syncLies?: boolean;
   /** A write that makes the file longer finds no space. */
   readonly noSpace?: number;
 };
@@ -80,6 +87,7 @@ export class SimFile implements ImageFile {
   #changes: Change[] = [];
   readonly #underWay: (() => void)[] = [];
   #closed = false;
+  #lost = false;
 
   constructor(content: Buffer, random: Random, boot: number, faults: FileFaults = {}) {
     this.bootId = new Uint8Array(16).fill(boot);
@@ -93,6 +101,14 @@ export class SimFile implements ImageFile {
     return this.#cache.length;
   }
 
+  /**
+   * A sync failed: what it should have written counts as clean and is not on the medium. Nobody can
+   * promise anything for it, in this process or the next one, until the cache is dropped.
+   */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
   get underWay(): number {
     return this.#underWay.length;
   }
@@ -102,18 +118,26 @@ export class SimFile implements ImageFile {
     this.#random.take(this.#underWay)();
   }
 
-  /** The process dies: what is in the file. Writes under way have happened in part. */
-  death(): Buffer {
+  /**
+   * The process dies, and the next one opens the file: it has all that was written, and a part of
+   * what was being written; but of what was not synced the power can still take any part.
+   */
+  death(): SimFile {
     this.#closed = true;
+    const next = new SimFile(this.#medium.get(), this.#random, this.bootId[0] ?? 0, this.faults);
+    next.#cache.become(this.#cache.get());
+    next.#changes = this.#changes.filter((c) => c.answered);
     for (const change of this.#changes) {
       if (change.answered) continue;
-      // A write(2) is cut between pages; within a sector of a page nothing is torn.
-      const sectors = this.#random.below(sectorsOf(change).length + 1);
-      for (const [from, to] of sectorsOf(change).slice(0, sectors)) {
-        this.#cache.apply(change, from, to);
-      }
+      // A write(2) is cut between pages: some of its first sectors are there.
+      const parts = sectorsOf(change);
+      const there = parts[this.#random.below(parts.length + 1) - 1];
+      if (there === undefined) continue;
+      const part: Change = { ...change, lengthBytes: there[1], answered: true };
+      next.#cache.apply(part, 0, part.lengthBytes);
+      next.#changes.push(part);
     }
-    return this.#cache.get();
+    return next;
   }
 
   /** The power goes: what is on the medium. */
@@ -195,11 +219,13 @@ export class SimFile implements ImageFile {
   sync(done: BlockDone): void {
     const covered = new Set(this.#changes.filter((c) => c.answered));
     this.#later(() => {
+      if (this.faults.syncLies === true) return done(null);
       const fails = this.#random.chance(this.faults.syncFails ?? 0);
+      this.#lost ||= fails;
       const due = this.#changes.filter((c) => covered.has(c));
       if (!fails) for (const change of due) this.#medium.apply(change, 0, change.lengthBytes);
       this.#changes = this.#changes.filter((c) => !covered.has(c));
-      done(fails ? new BlockError('io', 'injected: the sync failed', 0) : null);
+      return done(fails ? new BlockError('io', 'injected: the sync failed', 0) : null);
     });
   }
 

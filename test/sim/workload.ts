@@ -25,6 +25,8 @@ export type WorkloadOptions = {
   readonly blocksMax: number;
   /** Write cache enabled when the unit was made. */
   readonly writeCache: boolean;
+  /** The unit is thin: UNMAP, also of WRITE SAME. True when left out. */
+  readonly discards?: boolean;
   /** Switches the write cache now and then. */
   readonly modeSelect?: boolean;
   /** WRITE ATOMIC is offered, and has this weight among the commands (a WRITE has 12). */
@@ -46,14 +48,13 @@ const MIX = [
   ['writeVerify', 2],
   ['writeSame', 2],
   ['zeroSame', 1],
-  ['unmap', 2],
   ['compareWrite', 3],
   ['orWrite', 1],
   ['sync', 3],
   ['read', 4],
   ['readFua', 1],
 ] as const;
-type Kind = (typeof MIX)[number][0] | 'atomic' | 'modeSelect';
+type Kind = (typeof MIX)[number][0] | 'unmap' | 'atomic' | 'modeSelect';
 
 /**
  * Random commands for one disk, and what their answers promise, told to the oracle. Commands may
@@ -77,6 +78,7 @@ export class Workload {
     this.#generation = generation;
     const mix = [
       ...MIX,
+      ['unmap', options.discards === false ? 0 : 2],
       ['atomic', options.atomic ?? 0],
       ['modeSelect', options.modeSelect === true ? 1 : 0],
     ] as const;
@@ -158,7 +160,8 @@ export class Workload {
 
   /** WRITE SAME of zeros: with the block, without it (NDOB), or with UNMAP. */
   #zeroSame(range: Range): Operation {
-    const flags = this.#random.pick([0, 0x01, 0x08, 0x09]);
+    const thin = this.#options.discards !== false;
+    const flags = this.#random.pick(thin ? [0, 0x01, 0x08, 0x09] : [0, 0x01]);
     const cdb = cdb16(0x93, flags, range.lba, range.blocks);
     const data = (flags & 0x01) === 0 ? Buffer.alloc(BLOCK_BYTES) : null;
     const write = this.#sendZeros(lbasOf(range));
