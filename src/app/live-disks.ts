@@ -49,6 +49,11 @@ export function liveDisks(
     return found;
   };
   return {
+    grow: async (layer, sizeBytes) => {
+      const iqn = targetOf(layer);
+      if (iqn === undefined) throw new InternalError(`layer ${layer} is not served`);
+      await plane.grow(iqn, sizeBytes);
+    },
     hold: async (layer, work) => {
       const iqn = targetOf(layer);
       return iqn === undefined ? await work() : await plane.hold(iqn, work, () => exportOf(iqn));

@@ -129,6 +129,19 @@ export class LibraryCore {
     }
   }
 
+  /** For `quiet`: `work` under the running system, if it can be held that long. */
+  held<T>(layer: Layer, work: () => Promise<T>): (live: LiveDisks) => Promise<T> | undefined {
+    return (live) =>
+      live.hold?.(layer.id, async () => {
+        try {
+          return await work();
+        } finally {
+          // What is served in its place is asked for now.
+          this.#paused.delete(layer.id);
+        }
+      });
+  }
+
   /**
    * Makes a change of records and files, all or nothing. `add`: new layers whose files lie flushed
    * under their partial names. Layers that nothing needs any more go, and the files that we own.

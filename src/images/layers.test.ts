@@ -309,7 +309,13 @@ test('an overlay of a machine is promoted; kept ones of others stay until discar
   const { notes } = await library.promoteOverlay('id-p4', 'golden');
   assert.match(notes.join('\n'), /machine "p5" keeps its overlay of an older version/);
   assert.equal(await textAt(library.sourceOf('golden'), MIB), 'n');
-  assert.equal(library.history('golden').overlays[0]?.behind, true);
+  assert.deepEqual(
+    library.history('golden').overlays.map((o) => [o.machine, o.version, o.behind]),
+    [
+      ['p4', 2, false],
+      ['p5', 1, true],
+    ],
+  );
   await library.prepareBoot(other, [kept], true);
   assert.equal(await textAt(library.diskOf(other, kept)?.source ?? assert.fail(), MIB), '');
   library.wish('id-p5', 'golden', 'discard', true);
@@ -398,6 +404,48 @@ test('a disk that a machine runs from: asked for, refused with its name, grown u
   await library.resize('a', 16 * MIB);
   assert.deepEqual(grown, [library.get('a').head, 16 * MIB]);
   assert.equal(library.get('a').sizeBytes, 16 * MIB);
+});
+
+test('a snapshot under a running system: its disk is swapped for the layer on top', async (t) => {
+  const it = bench(t);
+  const { library } = it;
+  await library.create('golden', blank);
+  await library.freeze('golden');
+  await library.overlay('golden', 'o');
+  const own = drive('o', 'exclusive');
+  const kept = drive('golden', 'overlay-kept');
+  await library.prepareBoot(P4, [own, kept], true);
+  const served = (d: Drive): string => library.diskOf(P4, d)?.layer ?? 'none';
+  const seen: string[] = [];
+  it.live = {
+    release: () => Promise.resolve(['p4']),
+    restore: () => Promise.resolve(),
+    hold: async (layer, work) => {
+      seen.push(`held ${layer}`);
+      try {
+        return await work();
+      } finally {
+        seen.push(`own ${served(own)}, kept ${served(kept)}`);
+      }
+    },
+  };
+  const [head, overlay] = [served(own), served(kept)];
+  const { notes } = await library.snapshot('o');
+  assert.match(notes.at(-1) ?? '', /as a power cut would have left it/);
+  const next = library.get('o').head;
+  assert.deepEqual(seen, [`held ${head}`, `own ${next}, kept ${overlay}`]);
+  assert.notEqual(next, head);
+  await library.promoteOverlay('id-p4', 'golden');
+  assert.deepEqual(seen.slice(2), [`held ${overlay}`, `own ${next}, kept ${served(kept)}`]);
+  assert.equal(library.get('golden').head, overlay);
+  await assert.rejects(library.rollback('o'), { code: 'image-in-use' });
+  // What fails leaves the disk served as it was.
+  t.mock.method(it.repository, 'commit', () => {
+    throw new Error('disk full');
+  });
+  await assert.rejects(library.snapshot('o'), /disk full/);
+  assert.deepEqual(seen.slice(4), [`held ${next}`, `own ${next}, kept ${served(kept)}`]);
+  assert.equal(library.get('o').head, next);
 });
 
 test('one change of a chain at a time; the second is told what is under way (hostile case 41)', async (t) => {

@@ -10,7 +10,7 @@ import { hostBoot } from './host-boot.ts';
 import type { Image } from './image.ts';
 import type { Layer, MachineOverlay, OverlayWish } from './layer.ts';
 import { commitNew, newOverlay } from './overlay-file.ts';
-import type { PointVerbs, VerbResult } from './points.ts';
+import { underRunning, type PointVerbs, type VerbResult } from './points.ts';
 import { chainOf } from './references.ts';
 
 /** Whom a drive belongs to. */
@@ -124,36 +124,35 @@ export class MachineOverlays {
   }
 
   /**
-   * Makes what a machine wrote the new version of the image below; the machine gets a new overlay
-   * at its next boot. Rejects with UserError.
+   * Makes what a machine wrote the new version of the image below; the machine goes on, empty, on
+   * that version. Rejects with UserError.
    */
   async promote(overlay: MachineOverlay, comment?: string): Promise<VerbResult> {
     const core = this.#core;
-    const { image: name, machineName } = overlay;
+    const { image: name, machineName, next: _, ...rest } = overlay;
     const golden = core.get(name);
-    if (!golden.frozen) throw imageFrozen(name, 'promoted to');
     const layer = core.layer(overlay.layer);
     const source = `what machine "${machineName}" wrote`;
     if (this.#points.goldenBelow(source, layer).name !== name) throw imageFrozen(name, 'promoted');
+    const take = (): Promise<VerbResult> =>
+      withFrozen(core, name, layer, async (frozen) => {
+        const point = this.#points.newPoint(golden, frozen, comment ?? `from ${machineName}`);
+        const top = await newOverlay(core, `${name}.${machineName}`, frozen);
+        commitNew(core, top, {
+          putLayers: [frozen, top],
+          setImages: [{ ...golden, head: frozen.id, lastPoint: point.number }],
+          addPoints: [point],
+          putOverlays: [{ ...rest, image: name, machineName, layer: top.id }],
+        });
+        const notes = this.#points.promotedNotes(name, point.number);
+        return { image: core.get(name), notes };
+      });
     const claims = {
       change: [`image:${name}`, `layer:${layer.id}`],
       read: [`layer:${golden.head}`],
     };
     return core.jobs.run(`the promotion of ${source}`, claims, () =>
-      core.quiet(layer, name, 'a promotion', () =>
-        withFrozen(core, name, layer, (frozen) => {
-          const from = comment ?? `from machine ${machineName}`;
-          const point = this.#points.newPoint(golden, frozen, from);
-          core.commit({
-            putLayers: [frozen],
-            setImages: [{ ...golden, head: frozen.id, lastPoint: point.number }],
-            addPoints: [point],
-            removeOverlays: [overlay],
-          });
-          const notes = this.#points.promotedNotes(name, point.number);
-          return Promise.resolve({ image: core.get(name), notes });
-        }),
-      ),
+      core.quiet(layer, name, 'a promotion', take, underRunning(core.held(layer, take))),
     );
   }
 

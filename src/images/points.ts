@@ -4,6 +4,7 @@ import { imageFrozen, imageNotFrozen, kindUnsupported, pointUnknown } from './er
 import { withFrozen } from './freezing.ts';
 import type { Image, ImageRecord } from './image.ts';
 import type { ImagePoint, Layer } from './layer.ts';
+import type { LiveDisks } from './live-disks.ts';
 import { commitNew, newOverlay } from './overlay-file.ts';
 import { referrersOf } from './references.ts';
 
@@ -27,19 +28,19 @@ export class PointVerbs {
     const image = core.get(name);
     if (image.frozen) throw imageFrozen(name, 'given a snapshot');
     const head = core.layer(image.head);
+    const take = (): Promise<VerbResult> =>
+      withFrozen(core, name, head, async (frozen) => {
+        const top = await newOverlay(core, name, frozen);
+        const point = this.#point(image, frozen, comment);
+        commitNew(core, top, {
+          putLayers: [frozen, top],
+          setImages: [{ ...image, head: top.id, lastPoint: point.number }],
+          addPoints: [point],
+        });
+        return this.#done(name, [`point ${point.number} is kept`]);
+      });
     return this.#changing(`a snapshot of "${name}"`, image, () =>
-      core.quiet(head, name, 'a snapshot', () =>
-        withFrozen(core, name, head, async (frozen) => {
-          const top = await newOverlay(core, name, frozen);
-          const point = this.#point(image, frozen, comment);
-          commitNew(core, top, {
-            putLayers: [frozen, top],
-            setImages: [{ ...image, head: top.id, lastPoint: point.number }],
-            addPoints: [point],
-          });
-          return this.#done(name, [`point ${point.number} is kept`]);
-        }),
-      ),
+      core.quiet(head, name, 'a snapshot', take, underRunning(core.held(head, take))),
     );
   }
 
@@ -153,22 +154,22 @@ export class PointVerbs {
       change: [`image:${source}`, `layer:${head.id}`, `image:${golden.name}`],
       read: [`layer:${golden.head}`],
     };
+    const take = (): Promise<VerbResult> =>
+      withFrozen(core, source, head, async (frozen) => {
+        const top = await newOverlay(core, source, frozen);
+        const point = this.#point(golden, frozen, comment ?? `from ${source}`);
+        commitNew(core, top, {
+          putLayers: [frozen, top],
+          setImages: [
+            { ...golden, head: frozen.id, lastPoint: point.number },
+            { ...image, head: top.id },
+          ],
+          addPoints: [point],
+        });
+        return this.#done(golden.name, this.promotedNotes(golden.name, point.number));
+      });
     return core.jobs.run(`the promotion of "${source}"`, claims, () =>
-      core.quiet(head, source, 'a promotion', () =>
-        withFrozen(core, source, head, async (frozen) => {
-          const top = await newOverlay(core, source, frozen);
-          const point = this.#point(golden, frozen, comment ?? `from ${source}`);
-          commitNew(core, top, {
-            putLayers: [frozen, top],
-            setImages: [
-              { ...golden, head: frozen.id, lastPoint: point.number },
-              { ...image, head: top.id },
-            ],
-            addPoints: [point],
-          });
-          return this.#done(golden.name, this.promotedNotes(golden.name, point.number));
-        }),
-      ),
+      core.quiet(head, source, 'a promotion', take, underRunning(core.held(head, take))),
     );
   }
 
@@ -265,6 +266,17 @@ export class PointVerbs {
     return { image: this.#core.get(name), notes };
   }
 }
+
+/** The same under a running system, with what its owner must know of that. */
+export function underRunning(
+  work: (live: LiveDisks) => Promise<VerbResult> | undefined,
+): (live: LiveDisks) => Promise<VerbResult> | undefined {
+  return (live) =>
+    work(live)?.then((result) => ({ ...result, notes: [...result.notes, CRASH_CONSISTENT] }));
+}
+
+const CRASH_CONSISTENT =
+  'a system ran from it: this is the disk as a power cut would have left it at that moment';
 
 /**
  * What keeps an image from being removed, in words: overlays of machines, and whatever stands on a
