@@ -8,7 +8,8 @@
  * nothing, but here an idle process would be woken by an interrupt on the target's time. With
  * `sleeps` it waits for its sockets like any other program.
  */
-import { GatherSend, ReadySet } from '#os/mod.ts';
+import { GatherSend } from '#os/mod.ts';
+import { addressOf, bindCall } from '#os/libc.ts';
 import { dial } from './dial.ts';
 import type { LoadJob, LoadResult } from './load.ts';
 import { Memory, PollSession } from './poll-session.ts';
@@ -18,25 +19,39 @@ export type PollJob = LoadJob & { readonly sleeps: boolean };
 
 const WARM_UP_MS = 300;
 const DRAIN_MS = 10_000;
-const WAIT_US = 100_000;
+const WAIT_MS = 100;
+const POLLIN = 1;
+const POLLOUT = 4;
+
+const wait = bindCall('int poll(uintptr_t fds, unsigned long count, int timeout)');
 
 const job = JSON.parse(process.argv[2] ?? '{}') as PollJob;
 const memory = new Memory(job.workload.blockBytes);
 const message = new GatherSend();
-const ready = new ReadySet();
 const sessions: PollSession[] = [];
 for (let index = 0; index < job.sessions; index++) {
   const line = await dial(job.endpoint, job.workload.digests, index);
   const { lun } = job.endpoint;
   const parts = { lun, spanBytes: job.spanBytes, index, memory, message };
   sessions.push(new PollSession(line, job.workload, parts));
-  ready.add(line.fd);
+}
+
+/** struct pollfd { int fd; short events, revents } of every session. */
+const descriptors = new Uint32Array(2 * sessions.length);
+const descriptorsAddress = addressOf(descriptors);
+
+/** Sleeps until something has come, or there is room for what has to go. */
+function sleep(): void {
+  for (const [n, session] of sessions.entries()) {
+    descriptors[2 * n] = session.line.fd;
+    descriptors[2 * n + 1] = session.sentAll ? POLLIN : POLLIN | POLLOUT;
+  }
+  wait()(descriptorsAddress, sessions.length, WAIT_MS);
 }
 
 function pollUntil(over: () => boolean): void {
   while (!over()) {
-    // What the socket did not take goes out as soon as there is room.
-    if (job.sleeps && sessions.every((s) => s.sentAll)) ready.wait(WAIT_US);
+    if (job.sleeps) sleep();
     for (const session of sessions) while (session.poll()) if (!job.sleeps) break;
   }
 }
@@ -59,5 +74,4 @@ pollUntil(() => sessions.every((s) => s.inFlight === 0) || performance.now() - d
 const failures = sessions.reduce((sum, s) => sum + s.failures + s.inFlight, 0);
 const result: LoadResult = { operations, total: total(), seconds, failures };
 process.stdout.write(`${JSON.stringify(result)}\n`);
-ready.close();
 for (const session of sessions) session.line.socket.destroy();
