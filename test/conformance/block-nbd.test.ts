@@ -210,6 +210,23 @@ test('nbd_bound: unflushed writes never take more memory than allowed; a flush m
   for (let i = 0; i < 64; i++) assert.equal(server.cache[i * 65_536], i + 1);
 });
 
+test('nbd_bound: while a write that fills the memory is not answered, nobody flushes for room', async () => {
+  const server = new ScriptedServer(MIB);
+  const { device } = await openScripted(server, { unflushedBytesMax: 8192 });
+  const kept: [SeenRequest, ServerConnection][] = [];
+  server.handler = (r, c) => {
+    if (r.command !== WRITE || kept.length > 0) return false;
+    kept.push([r, c]);
+    return true;
+  };
+  const writes = [0, 8192].map((at) => writeBytes(device, at, pattern(8192, 1)));
+  await settled();
+  assert.equal(server.count(FLUSH), 0);
+  for (const [r, c] of kept) server.serve(r, c);
+  await Promise.all(writes);
+  assert.equal(server.count(FLUSH), 1);
+});
+
 test('nbd_order: replies in any order reach their calls', async () => {
   const server = new ScriptedServer(4 * MIB);
   const { device } = await openScripted(server);

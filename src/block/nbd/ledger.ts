@@ -174,7 +174,7 @@ export class RequestLedger {
     if (unflushed.hasRoomFor(write)) return true;
     if (durability === 'none') {
       while (!unflushed.hasRoomFor(write) && unflushed.dropOldest()) this.#lossy = true;
-    } else if (durability === 'flush' && this.#roomFlushes === 0) {
+    } else if (durability === 'flush' && this.#roomFlushes === 0 && unflushed.canFlush) {
       this.#roomFlushes += 1;
       const done = (): void => {
         this.#roomFlushes -= 1;

@@ -26,6 +26,12 @@ export class UnflushedWrites {
     return this.#bytes;
   }
 
+  /** Some write has been taken, so that a flush would make room. */
+  get canFlush(): boolean {
+    for (const entry of this.#entries) if (entry.takenInEpoch >= 0) return true;
+    return false;
+  }
+
   /** In the order of sending. */
   list(): NbdRequest[] {
     return [...this.#entries];
