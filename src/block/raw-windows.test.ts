@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { readMapped } from '#os/mod.ts';
+import { readMapped, supportsNowait } from '#os/mod.ts';
 import type { BlockError } from './device.ts';
 import { openRaw } from './raw-open.ts';
-import { lendFrom } from './raw.ts';
-import type { RawDevice } from './raw.ts';
+import { RawDevice, lendFrom } from './raw.ts';
 import { MemoryDevice } from './memory.ts';
 
 const MIB = 1024 * 1024;
@@ -135,4 +134,31 @@ test('lend_closed: a closed disk lends nothing', async (t) => {
     device.close(resolve);
   });
   assert.equal(device.lend(0, 4096), 0);
+});
+
+test('read_cold: a disk that misses again and again is asked less often', async (t) => {
+  const { path } = await image(t, Buffer.alloc(MIB, 7));
+  const fd = openSync(path, 'r');
+  if (!supportsNowait(fd)) return t.skip('this file system has no RWF_NOWAIT');
+  // Beyond the end of the file nothing is ever resident.
+  const device = new RawDevice({
+    fd,
+    sizeBytes: 256 * MIB,
+    blockBytes: 512,
+    physicalBlockBytes: 4096,
+    readOnly: true,
+    canDiscard: false,
+    residency: 'ask',
+    locked: false,
+  });
+  const page = Buffer.alloc(4096);
+  const first = (): boolean => device.tryRead(0, page, 0, 4096);
+  assert.ok(first());
+  for (let n = 1; n <= 8; n++) assert.ok(!device.tryRead(n * 16 * MIB, page, 0, 4096));
+  const answers = Array.from({ length: 12 }, first);
+  const asked = Array.from({ length: 12 }, (_, n) => n >= 7);
+  assert.deepEqual(answers, asked, 'one hit is enough');
+  await new Promise((resolve) => {
+    device.close(resolve);
+  });
 });

@@ -44,6 +44,12 @@ export function lendFrom(device: object, offsetBytes: number, lengthBytes: numbe
 
 /** From here on the copy costs more than a trip to the thread pool, which copies in parallel. */
 const TRY_READ_BYTES_MAX = 256 * 1024;
+/**
+ * A disk that missed so often in a row is cold: asking costs as much as going to the thread pool, and
+ * the kernel begins the read-ahead on our thread. Then every so manyth read is tried still.
+ */
+const COLD_AFTER_MISSES = 8;
+const COLD_TRY_EVERY = 8;
 /** Below a page the kernel may have to read the rest of it from the disk before it can write. */
 const PAGE_BYTES = 4096;
 /** Zeros are written in pieces of this size where the file system cannot zero by itself. */
@@ -69,6 +75,7 @@ export class RawDevice implements BlockDevice, LendingDevice {
   #windows: RawWindows | null;
   readonly #probe = new Uint8Array(PAGE_BYTES);
   #failure: BlockError | null = null;
+  #misses = 0;
   #underWay = 0;
   #flushRuns = false;
   #flushWaiters: BlockDone[] = [];
@@ -96,15 +103,21 @@ export class RawDevice implements BlockDevice, LendingDevice {
   tryRead(offsetBytes: number, into: Uint8Array, at: number, lengthBytes: number): boolean {
     if (this.#failure !== null) throw this.#failure;
     if (lengthBytes >= TRY_READ_BYTES_MAX) return false;
-    if (this.#residency === 'ask') {
-      return preadNowait(this.#fd, into, at, lengthBytes, offsetBytes) === lengthBytes;
-    }
+    if (this.#residency === 'ask') return this.#tryResident(offsetBytes, into, at, lengthBytes);
     if (this.#residency === 'never') return false;
     try {
       return readSync(this.#fd, into, at, lengthBytes, offsetBytes) === lengthBytes;
     } catch (e) {
       throw blockErrorOf(e, 'read', offsetBytes);
     }
+  }
+
+  #tryResident(offsetBytes: number, into: Uint8Array, at: number, lengthBytes: number): boolean {
+    this.#misses += 1;
+    if (this.#misses > COLD_AFTER_MISSES && this.#misses % COLD_TRY_EVERY !== 0) return false;
+    if (preadNowait(this.#fd, into, at, lengthBytes, offsetBytes) !== lengthBytes) return false;
+    this.#misses = 0;
+    return true;
   }
 
   lend(offsetBytes: number, lengthBytes: number): number {

@@ -328,6 +328,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   }
 
   loggedOut(): void {
+    if (this.#phase.name !== 'full-feature') return;
     this.#host.counters.inc('logouts');
     this.#end({ kind: 'logout' }, 'end');
   }

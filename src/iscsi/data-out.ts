@@ -105,7 +105,7 @@ export class DataOut {
     const asked = tag !== RESERVED_TAG;
     const fault = asked ? solicited(task, end, final) : this.#unsolicited(task, end);
     if (fault === null) return true;
-    this.#violation(task, fault, final && asked, lengthBytes);
+    this.#violation(task, fault, final && (asked || task.unsolicited), lengthBytes);
     return false;
   }
 

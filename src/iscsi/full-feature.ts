@@ -17,7 +17,7 @@ import type { Session } from './session.ts';
 import { TaskState } from './task.ts';
 import type { Task } from './task.ts';
 import { TaskQueue } from './task-queue.ts';
-import { TransportFault, endTask } from './transport-sense.ts';
+import { TransportFault, endTask, failTransport } from './transport-sense.ts';
 
 const TASK_SET_FULL = 0x28;
 /** Upper half of the first header word of an immediate PDU. */
@@ -220,6 +220,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     const { traffic } = this.session;
     this.scsi.begin(task);
+    if (misdirected(task)) failTransport(task, TransportFault.INVALID_COMMAND_INFORMATION);
     task.commandBytes = task.phase === Phase.DONE ? (task.dataIn?.length ?? 0) : task.transferBytes;
     if (task.phase === Phase.READ) {
       if (traffic.readCommands++ === 0) this.#owner.firstRead();
@@ -394,4 +395,11 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#closed = true;
     this.abortAll(() => true, quiet);
   }
+}
+
+/** The initiator expects data the other way: what the CDB means to move would be lost. */
+function misdirected(task: Task): boolean {
+  if (task.phase === Phase.READ) return task.expectedInBytes === 0 && task.expectedOutBytes > 0;
+  const receives = task.phase === Phase.WRITE || task.phase === Phase.GATHER;
+  return receives && task.expectedOutBytes === 0 && task.expectedInBytes > 0;
 }

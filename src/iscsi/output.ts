@@ -93,6 +93,8 @@ export class Output {
   /** `lengthBytes` from the last reserved place are a PDU. */
   commit(lengthBytes: number): void {
     this.#used += lengthBytes;
+    // An answer that was late: its memory goes back at once, no turn will come.
+    if (this.#closed) this.flush();
   }
 
   /**

@@ -268,3 +268,63 @@ test('who asks for text faster than it reads is dropped', async () => {
   const held = i.stuck.reduce((sum, s) => sum + s.lengthBytes, 0);
   assert.ok(held <= SERVICE_OUTPUT_BYTES_MAX + 1024 * 1024, `${held} bytes`);
 });
+
+test('unsolicited data past the expected length, with the F bit, is answered', async () => {
+  const { device, i } = await gated();
+  const pdu = i.commandPdu(readWrite('write', 0, 1), {
+    write: true,
+    final: false,
+    expectedLengthBytes: BLOCK,
+  });
+  i.send(encodeScsiCommand(pdu));
+  i.send(
+    encodeDataOut({
+      final: true,
+      lun: 0,
+      initiatorTaskTag: pdu.initiatorTaskTag,
+      targetTransferTag: NO_TAG,
+      expStatSn: 0,
+      dataSn: 0,
+      bufferOffsetBytes: 0,
+      data: pattern(2 * BLOCK),
+    }),
+  );
+  const result = await i.result(pdu.initiatorTaskTag);
+  assert.deepEqual([result.status, result.sense[12], result.sense[13]], [2, 0x0c, 0x0c]);
+  assert.equal(device.waiting.length, 0);
+});
+
+test('an answer that is ready after the end of its connection holds no memory', async () => {
+  const { bench, device, i } = await gated();
+  const tag = write(i, 0, pattern(BLOCK));
+  for (let n = 0; n < 5; n++) abortTask(i, 1000 + n, tag);
+  i.connection.lost('gone');
+  await device.release();
+  assert.equal(bench.server.plane.chunks.taken, 0);
+});
+
+test('repeated logouts are one logout', async () => {
+  const { bench, device, i } = await gated();
+  write(i, 0, pattern(BLOCK));
+  const logout = { immediate: true, reason: 0, initiatorTaskTag: 7, cid: 0, expStatSn: 0 };
+  for (let n = 0; n < 5; n++) i.send(encodeLogoutRequest({ ...logout, cmdSn: i.cmdSn }));
+  await device.release();
+  await i.ended();
+  assert.equal(bench.server.stats().counters.logouts, 1);
+  assert.equal(bench.server.plane.chunks.taken, 0);
+});
+
+test('a WRITE whose header says that it reads, and the reverse, fail and move nothing', async () => {
+  const { device, i } = await gated();
+  device.gateOpen = true;
+  const write10 = await i.command(readWrite('write', 0, 1), { readBytes: BLOCK });
+  const read10 = await i.command(readWrite('read', 0, 1), {
+    write: pattern(BLOCK),
+    immediateBytes: BLOCK,
+  });
+  for (const { status, sense, data } of [write10, read10]) {
+    assert.deepEqual([status, sense[2]! & 15, sense[12], sense[13]], [2, 0x0b, 0x0e, 0x03]);
+    assert.equal(data.length, 0);
+  }
+  assert.deepEqual(device.content(0, BLOCK), new Uint8Array(BLOCK));
+});

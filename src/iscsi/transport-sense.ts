@@ -8,6 +8,8 @@ const SENSE_BYTES = 18;
 /** SCSI conditions that iSCSI itself raises (RFC 7143 §11.4.7.2), all with ABORTED COMMAND. */
 export const TransportFault = {
   UNEXPECTED_UNSOLICITED_DATA: 0x0c0c,
+  /** SPC-4's "invalid field in command information unit": the R and W bits belie the CDB. */
+  INVALID_COMMAND_INFORMATION: 0x0e03,
   INCORRECT_AMOUNT_OF_DATA: 0x0c0d,
   PROTOCOL_SERVICE_CRC_ERROR: 0x4705,
   DATA_PHASE_ERROR: 0x4b00,
