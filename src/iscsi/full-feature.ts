@@ -397,9 +397,11 @@ export class FullFeature implements PduSink, Lane, Turnable {
   }
 }
 
-/** The initiator expects data the other way: what the CDB means to move would be lost. */
+/**
+ * The header of a command that writes says that it reads: GOOD would be a lie, nothing was written.
+ * The reverse is answered by the residual count alone, as libiscsi wants it (Read10Invalid).
+ */
 function misdirected(task: Task): boolean {
-  if (task.phase === Phase.READ) return task.expectedInBytes === 0 && task.expectedOutBytes > 0;
   const receives = task.phase === Phase.WRITE || task.phase === Phase.GATHER;
   return receives && task.expectedOutBytes === 0 && task.expectedInBytes > 0;
 }
