@@ -143,6 +143,7 @@ async function play(
   i.connection.lost('the case is over');
   await settled(() => stage.disk.underWay === 0, `${what}: the disk`);
   await settled(() => stage.sessions <= 1, `${what}: only the witness is left`);
+  await settled(() => stage.server.plane.chunks.taken === 0, `${what}: its buffers`);
   assert.deepEqual(stage.complaints, [], what);
 }
 

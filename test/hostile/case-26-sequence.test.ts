@@ -207,6 +207,11 @@ test('hostile case 26: data past the expected length, in all the ways it can com
     data: marked(2 * BLOCK_BYTES, 1),
   });
   assert.equal((await peer.result(immediate)).status, 2);
+  const tag = peer.issue(two, { write: true, final: false, expectedLengthBytes: BLOCK_BYTES });
+  const out = { final: true, lun: 0, initiatorTaskTag: tag, targetTransferTag: NO_TAG };
+  const at = { expStatSn: 0, dataSn: 0, bufferOffsetBytes: 0 };
+  peer.send(encodeDataOut({ ...out, ...at, data: marked(2 * BLOCK_BYTES, 1) }));
+  assert.equal((await peer.result(tag)).status, 2, 'its F bit is the end of it');
   const noWrite = peer.issue(ONE_BLOCK, { ...READ, data: marked(BLOCK_BYTES, 1) });
   // Data with a READ is for nobody: it is dropped, and the command has its one answer.
   assert.ok([0, 2].includes((await peer.result(noWrite)).status));
@@ -266,6 +271,19 @@ test('hostile case 26: digests: a bad data digest fails one command, a bad heade
   await peer.ended();
   const { counters } = r.server.stats();
   assert.deepEqual([counters['header-digest-errors'], counters['data-digest-errors']], [1, 1]);
+});
+
+test('hostile case 26: a WRITE that says it reads, and a READ that says it writes', async (t) => {
+  const device = new MemoryDevice({ sizeBytes: DISK_BYTES });
+  const r = await rig(t, { device });
+  const peer = await r.enter();
+  const reads = peer.issue(readWrite('write', 0, 1), READ);
+  assert.equal((await peer.result(reads)).status, 2, 'nothing was written: that is not GOOD');
+  const data = marked(BLOCK_BYTES, 1);
+  const write = { write: true, expectedLengthBytes: BLOCK_BYTES, data } as const;
+  assert.equal((await peer.result(peer.issue(ONE_BLOCK, write))).status, 2);
+  assert.ok(onDisk(device, 0, 1).equals(Buffer.alloc(BLOCK_BYTES)));
+  await alive(peer);
 });
 
 test('hostile case 26: the last PDU of unsolicited data never has its F bit', async (t) => {
