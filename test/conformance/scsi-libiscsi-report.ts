@@ -129,7 +129,7 @@ function rule(columns: number): string {
 /** A test's line without its mark, fit for a table. */
 function reason(note: string): string {
   return note
-    .replace(/^\[\w+\]\s*/, '')
+    .replace(/^(Test: .*?\.\.\.)?\s*\[\w+\]\s*/, '')
     .replace(/\s+/g, ' ')
     .replaceAll('|', '\\|');
 }
