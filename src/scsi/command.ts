@@ -116,8 +116,10 @@ export interface ScsiTarget {
    */
   finish(command: ScsiCommand, done: (command: ScsiCommand) => void): void;
   /**
-   * The transport aborted a command that is in `finish`. `done` is still called once, early where
-   * what goes on is the unit's own work (SANITIZE, SBC-3 §5.27). Until then the command is in use.
+   * The transport aborted a command that is in `finish`, or has operations under way. Long work
+   * stops at its next piece, what waits for the device is answered at once. `done` is still called
+   * once, early where what goes on is the unit's own work (SANITIZE, SBC-3 §5.27). Until then the
+   * command is in use.
    */
   abandon?(command: ScsiCommand): void;
   /** Turns a device error in a READ or WRITE phase into CHECK CONDITION; sets phase DONE. */
