@@ -9,7 +9,8 @@ import { startTgt } from './tgt.ts';
 /** What every target serves. */
 export const FILE_BYTES: number = 256 * 1024 * 1024;
 
-const TGT_PORT = 13_990;
+/** Two benchmarks at once have different ones. */
+const TGT_PORT: number = 20_000 + (process.pid % 10_000);
 const PIECE_BYTES = 16 * 1024 * 1024;
 
 export type Contender = {

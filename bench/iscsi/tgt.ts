@@ -17,7 +17,8 @@ const DIGESTS: readonly (readonly [string, string])[] = [
 ];
 /** tgt's LUN 0 is its controller. */
 const DISK_LUN = 1;
-const CONTROL_PORT = 4711;
+/** A number that names tgtd's control socket: other daemons of the host have other ones. */
+const CONTROL_PORT: number = 20_000 + (process.pid % 10_000);
 
 export type Tgt = {
   readonly process: Running;
