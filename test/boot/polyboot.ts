@@ -63,6 +63,11 @@ networks:
     await this.cli(...args);
   }
 
+  /** Of the process that was started last, or of what it runs in. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   targetUrl(machine: string, drive: number): string {
     return `iscsi:${this.#lab.ip}::3260:0:iqn.2026-11.org.polyboot:${machine}.${drive}`;
   }
