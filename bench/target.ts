@@ -4,8 +4,8 @@
  *   node bench/target.ts [--only NAME]… [--rounds 3] [--seconds 2] [--folder /dev/shm]
  *                        [--disk-folder /var/tmp]
  *
- * Each row runs alone and prints what it found; `--only list` names the rows. Ratios are of the same
- * load taken in turn: alone and under pressure, or ours and tgt's.
+ * Each row runs alone and prints what it found; `--only list` names the rows. Ratios are of the
+ * same load taken in turn: alone and under pressure, or ours and tgt's.
  */
 import { parseArgs } from 'node:util';
 import { bootStorm } from './target/boot-storm.ts';

@@ -13,7 +13,7 @@ const Op = {
   COMPARE_AND_WRITE: 0x89,
 } as const;
 
-/** Data for a command: of the right form more often than not, of the length its CDB says or near. */
+/** Data for a command: of the right form more often than not, and of about the right length. */
 export function parameterList(dice: Dice, cdb: readonly number[]): Uint8Array {
   const list = form(dice, cdb);
   for (let n = dice.roll(4); n > 0 && list.length > 0; n--) {

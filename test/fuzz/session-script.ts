@@ -25,8 +25,8 @@ const CDBS: readonly (readonly number[])[] = [
 ];
 
 /**
- * One session's messages: a script of sensible ones, of which some are spoilt on the way. It answers
- * R2Ts as they come, so that deep states are reached, and keeps a few tags in use.
+ * One session's messages: a script of sensible ones, of which some are spoilt on the way. It
+ * answers R2Ts as they come, so that deep states are reached, and keeps a few tags in use.
  */
 export class SessionScript {
   readonly #dice: Dice;

@@ -4,8 +4,9 @@ import type { BlockDevice, BlockDone } from '#block/mod.ts';
 import type { Dice } from './dice.ts';
 
 /**
- * A disk of moods: now resident, now cold, now and then broken; answers turns later. With `coldOnly`
- * it is none of that but slow. It fails the test when it is asked for anything beyond its bounds.
+ * A disk of moods: now resident, now cold, now and then broken; answers turns later. With
+ * `coldOnly` it is none of that but slow. It fails the test when it is asked for anything beyond
+ * its bounds.
  */
 export class ShakyDevice extends FilterDevice {
   readonly #dice: Dice;

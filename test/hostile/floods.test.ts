@@ -67,6 +67,24 @@ test('hostile case 22: 10,000 half-open connections: bounded, told, and others g
   await works(witness, 7);
 });
 
+test('hostile case 22: a flood with an address of its own for each connection', async (t) => {
+  const target = await exportProcess(t);
+  const peers: RawInitiator[] = [];
+  await crowd(3000, 100, async (n) => {
+    try {
+      peers.push(await target.dial({ from: `127.1.${1 + (n >> 8)}.${n & 255}` }));
+    } catch {
+      // Refused at the door.
+    }
+    if (n % 500 !== 499) return;
+    const newcomer = await target.enter({ initiator: `iqn.2026-11.test:newcomer-${n}` });
+    await works(newcomer, n);
+    newcomer.cut();
+  });
+  assert.ok(target.descriptors() <= HALF_OPEN_MAX + DESCRIPTORS_BESIDE);
+  for (const peer of peers) peer.cut();
+});
+
 test('hostile case 22: one address cannot hold more than its share, however it tries', async (t) => {
   const target = await exportProcess(t);
   const before = target.descriptors();
