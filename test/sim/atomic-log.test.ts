@@ -8,6 +8,7 @@ import type { TestContext } from 'node:test';
 import { AtomicLogFile } from '#block/mod.ts';
 import type { AtomicLog, BlockDone } from '#block/mod.ts';
 import { BlockOracle } from './block-oracle.ts';
+import { Content } from './content.ts';
 import { Driver, settle } from './power-cut.ts';
 import type { Stepped } from './power-cut.ts';
 import { Random, forSeeds, seeds } from './random.ts';
@@ -35,7 +36,7 @@ class Handles {
 
   private constructor(path: string) {
     this.path = path;
-    this.file = new SimFile(Buffer.alloc(0), new Random(0), 0);
+    this.file = new SimFile(new Content(), new Random(0), 0);
   }
 
   static async simulate(t: TestContext): Promise<Handles> {
@@ -83,7 +84,7 @@ class Handles {
     t.mock.method(methods, 'sync', () => Promise.resolve());
     const opened = (handle: FileHandle): Promise<Buffer> => {
       this.#open.add(handle);
-      return Promise.resolve(this.file.content());
+      return Promise.resolve(this.file.content.bytes());
     };
     t.mock.method(methods, 'readFile', function readFile(this: FileHandle) {
       return opened(this);
@@ -91,13 +92,9 @@ class Handles {
   }
 }
 
-/** A disk and the file of its log, which fail together. */
-type Machine = { readonly disk: SimDevice; readonly file: SimFile; readonly both: Stepped };
-
-function machine(medium: Buffer, logged: Buffer, random: Random): Machine {
-  const disk = new SimDevice(medium, random);
-  const file = new SimFile(logged, random, 0);
-  const both: Stepped = {
+/** A disk and the file of its log, stepped together. */
+function both(disk: SimDevice, file: SimFile, random: Random): Stepped {
+  return {
     get underWay() {
       return disk.underWay + file.underWay;
     },
@@ -106,7 +103,6 @@ function machine(medium: Buffer, logged: Buffer, random: Random): Machine {
       else file.step();
     },
   };
-  return { disk, file, both };
 }
 
 type Opener = (path: string, disk: SimDevice) => Promise<AtomicLog>;
@@ -115,28 +111,29 @@ async function live(seed: number, handles: Handles, opener: Opener): Promise<voi
   const random = new Random(seed);
   const oracle = new BlockOracle(BLOCKS);
   let medium: Buffer = Buffer.alloc(BLOCKS * BLOCK_BYTES);
-  let logged: Buffer = Buffer.alloc(0);
+  let file = new SimFile(new Content(), random, 0);
   let generation = 0;
   for (let cut = 0; cut < 4; cut++) {
-    const { disk, file, both } = machine(medium, logged, random);
+    const disk = new SimDevice(medium, random);
+    const stepped = both(disk, file, random);
     handles.file = file;
     const last = cut === 3;
     const opening = opener(handles.path, disk);
     const steps = last || random.chance(0.8) ? Infinity : random.below(4);
-    const log = await settle(opening, both, steps);
+    const log = await settle(opening, stepped, steps);
     if (log !== null) {
       oracle.crashed(disk.content());
       if (last) break;
       const clients = unitWorld(disk, random, { atomicLog: log });
       const options = { oracle, random, blocksMax: 8, writeCache: true, atomic: 20 } as const;
       const workload = new Workload({ ...options, crash: 'power' }, generation);
-      const driver = new Driver(random, clients, workload, both);
+      const driver = new Driver(random, clients, workload, stepped);
       await driver.run(5 + random.below(50));
       driver.stop();
       generation = workload.generation;
     }
     medium = disk.powerCut();
-    logged = file.powerCut();
+    file = file.powerCut();
     await handles.sweep();
   }
   await handles.sweep();
@@ -145,7 +142,7 @@ async function live(seed: number, handles: Handles, opener: Opener): Promise<voi
 suite('atomic writes at power cuts', () => {
   test('are there or are not', async (t) => {
     const handles = await Handles.simulate(t);
-    await forSeeds(seeds(1_000, 20_000), (seed) =>
+    await forSeeds(seeds(600, 20_000), (seed) =>
       live(seed, handles, (path, disk) => AtomicLogFile.open(path, disk)),
     );
   });

@@ -3,14 +3,11 @@ import { suite, test } from 'node:test';
 import { FilterDevice } from '#block/mod.ts';
 import type { BlockDevice, BlockDone } from '#block/mod.ts';
 import type { ScsiCommand, ScsiTarget } from '#scsi/mod.ts';
-import { BlockOracle } from './block-oracle.ts';
 import { FUA } from './cdb.ts';
-import { Driver } from './power-cut.ts';
-import { Random, forSeeds, seeds } from './random.ts';
-import { SimDevice } from './sim-device.ts';
+import { live } from './power-cut-lives.ts';
+import { forSeeds, seeds } from './random.ts';
 import { BLOCK_BYTES } from './stamp.ts';
-import { Workload } from './workload.ts';
-import { sessionWorld, unitWorld } from './world.ts';
+import { liveInThread } from './worker.ts';
 import type { WorldFault } from './world.ts';
 
 /**
@@ -19,53 +16,14 @@ import type { WorldFault } from './world.ts';
  * medium then holds all that was flushed and any part of the rest; nothing that GOOD promised may
  * be missing, no block torn, nothing foreign.
  */
-const BLOCKS = 48;
-const CUTS_PER_SEED = 2;
-
-type Life = { readonly fault?: WorldFault; readonly sessions?: boolean };
-
-/** One disk's life: some cuts in a row, each on what the one before left. */
-async function live(seed: number, life: Life = {}): Promise<void> {
-  const random = new Random(seed);
-  const oracle = new BlockOracle(BLOCKS);
-  const flushFails = random.chance(0.15) ? 0.2 : 0;
-  let medium: Buffer = Buffer.alloc(BLOCKS * BLOCK_BYTES);
-  let generation = 0;
-  for (let cut = 0; cut < CUTS_PER_SEED; cut++) {
-    const disk = new SimDevice(medium, random, { flushFails });
-    const writeCache = random.chance(0.8);
-    const cache = writeCache ? 'writeback' : 'writethrough';
-    const clients =
-      life.sessions === true
-        ? await sessionWorld(disk, random, { cache })
-        : unitWorld(disk, random, { cache }, life.fault);
-    const workload = new Workload(
-      {
-        oracle,
-        random,
-        blocksMax: 12,
-        writeCache,
-        modeSelect: true,
-        mayFail: flushFails > 0,
-        crash: 'power',
-      },
-      generation,
-    );
-    const driver = new Driver(random, clients, workload, disk);
-    await driver.run(5 + random.below(60));
-    driver.stop();
-    medium = disk.powerCut();
-    oracle.crashed(medium);
-    generation = workload.generation;
-  }
-}
+const LIVES = new URL('power-cut-lives.ts', import.meta.url);
 
 test('power cut: nothing flushed is lost, by the logical unit', async () => {
-  await forSeeds(seeds(10_000, 100_000), (seed) => live(seed));
+  await liveInThread(LIVES, 'unit', seeds(10_000, 100_000));
 });
 
 test('power cut: nothing flushed is lost, through iSCSI sessions', async () => {
-  await forSeeds(seeds(1_000, 10_000), (seed) => live(seed, { sessions: true }));
+  await liveInThread(LIVES, 'sessions', seeds(1_000, 10_000));
 });
 
 /** A flush that says GOOD and does nothing. */

@@ -2,16 +2,17 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MemoryDevice, createQcow2 } from '#block/mod.ts';
 import type { BlockDevice, Qcow2CreateOptions } from '#block/mod.ts';
+import { Content } from './content.ts';
 import { BLOCK_BYTES, writeStamp } from './stamp.ts';
 
 /** Blocks of the simulated disks: 128 KiB are 256 of the smallest clusters, under five tables. */
 export const BLOCKS = 256;
 const SIZE_BYTES = BLOCKS * BLOCK_BYTES;
 
-/** A new image as bytes, and what stands below it. */
+/** A new image, and what stands below it. */
 export type Blank = {
   readonly name: string;
-  readonly bytes: Buffer;
+  readonly image: Content;
   /** What the disk holds at first. */
   readonly content: Buffer;
   readonly backing: BlockDevice | null;
@@ -44,7 +45,7 @@ export async function blanks(folder: string): Promise<Blank[]> {
     const overlay = options.backing !== undefined;
     made.push({
       name,
-      bytes: await readFile(path),
+      image: Content.of(await readFile(path)),
       content: overlay ? base : Buffer.alloc(SIZE_BYTES),
       backing: overlay ? baseDevice(base) : null,
       snapshots: options.refcountBits !== 1,

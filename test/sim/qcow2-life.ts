@@ -41,14 +41,13 @@ export class Qcow2Life {
   /** A snapshot whose making was cut: it has an ID that nobody was told. */
   #pending: { readonly known: ReadonlySet<string>; readonly content: Buffer } | null = null;
   #generation = 1;
-  #boot = 1;
   #names = 0;
 
   constructor(random: Random, blank: Blank, faults: FileFaults = {}) {
     this.#random = random;
     this.#blank = blank;
     this.#faults = faults;
-    this.#file = this.#fileOf(blank.bytes);
+    this.#file = new SimFile(blank.image, random, 1, this.#always);
     this.#oracle = new BlockOracle(BLOCKS, blank.content);
   }
 
@@ -68,12 +67,7 @@ export class Qcow2Life {
       device.close((error) => (error === null ? resolve() : reject(error)));
     });
     await this.#must(closing, this.#file);
-    return this.#file.content();
-  }
-
-  /** The bytes of the file now. */
-  get bytes(): Buffer {
-    return this.#file.content();
+    return this.#file.content.bytes();
   }
 
   /** Opens the image; null when it crashed before that came to its end. */
@@ -128,7 +122,7 @@ export class Qcow2Life {
     }
     if (this.#faults.noSpace !== undefined && (await driver.drain(STUCK_STEPS))) {
       // Space appears: everything goes on (hostile case 37).
-      this.#file.faults = { syncLies: this.#faults.syncLies ?? false };
+      this.#file.faults = this.#always;
       const again = this.#workload(false);
       const rest = new Driver(random, clients, again, this.#file);
       await rest.run(40);
@@ -158,10 +152,9 @@ export class Qcow2Life {
     );
   }
 
-  /** A file on a disk that can lie at any time, and has its other faults in use only. */
-  #fileOf(bytes: Buffer): SimFile {
-    const { syncLies = false } = this.#faults;
-    return new SimFile(bytes, this.#random, this.#boot, { syncLies });
+  /** A disk can lie at any time; its other faults are there in use only. */
+  get #always(): FileFaults {
+    return { syncLies: this.#faults.syncLies ?? false };
   }
 
   /** Makes, applies or deletes a snapshot; false: it crashes within. */
@@ -235,7 +228,7 @@ export class Qcow2Life {
 
   /** What a snapshot holds, seen on a copy of the image. */
   async #look(kept: Kept): Promise<void> {
-    const copy = new SimFile(this.#file.content(), this.#random, this.#boot);
+    const copy = new SimFile(this.#file.content, this.#random, this.#file.boot);
     const device = await this.#attempt(copy, Infinity);
     assert.ok(device !== null);
     await this.#must(device.applySnapshot(kept.id), copy);
@@ -259,13 +252,12 @@ export class Qcow2Life {
 
   /** The power or the process goes; the next opening finds a disk without faults. */
   #crash(): void {
-    this.#file.faults = { syncLies: this.#faults.syncLies ?? false };
+    this.#file.faults = this.#always;
     if (this.#random.chance(0.5) && !this.#file.lost) {
       this.#file = this.#file.death();
     } else {
       this.#powerLost = true;
-      this.#boot += 1;
-      this.#file = this.#fileOf(this.#file.powerCut());
+      this.#file = this.#file.powerCut();
     }
   }
 }

@@ -35,6 +35,14 @@ export class Random {
     return list[this.below(list.length)] as T;
   }
 
+  /** Another order, in place. */
+  shuffle(list: unknown[]): void {
+    for (let i = list.length - 1; i > 0; i--) {
+      const j = this.below(i + 1);
+      [list[i], list[j]] = [list[j], list[i]];
+    }
+  }
+
   /** Takes one out of a list that is not empty; the order of the rest is lost. */
   take<T>(list: T[]): T {
     const index = this.below(list.length);

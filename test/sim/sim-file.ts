@@ -1,6 +1,7 @@
 import { BlockError } from '#block/mod.ts';
 import type { BlockDone } from '#block/mod.ts';
 import type { ImageFile } from '#block/qcow2/mod.ts';
+import type { Content } from './content.ts';
 import type { Random } from './random.ts';
 
 const SECTOR_BYTES = 512;
@@ -14,52 +15,6 @@ type Change = {
   readonly cutTo: number | null;
   answered: boolean;
 };
-
-/** A file's bytes and length, cheap to make longer. */
-class Content {
-  bytes: Buffer;
-  length: number;
-
-  constructor(bytes: Buffer) {
-    this.bytes = Buffer.from(bytes);
-    this.length = bytes.length;
-  }
-
-  /** Applies a part of a change. */
-  apply(change: Change, from: number, to: number): void {
-    if (change.cutTo !== null) {
-      this.#reach(change.cutTo);
-      this.bytes.fill(0, change.cutTo, this.length);
-      this.length = change.cutTo;
-      return;
-    }
-    const [start, end] = [change.at + from, change.at + to];
-    if (change.bytes === null) {
-      // A hole is not punched beyond the end.
-      this.bytes.fill(0, Math.min(start, this.length), Math.min(end, this.length));
-      return;
-    }
-    this.#reach(end);
-    change.bytes.copy(this.bytes, start, from, to);
-    this.length = Math.max(this.length, end);
-  }
-
-  become(bytes: Buffer): void {
-    this.bytes = bytes;
-    this.length = bytes.length;
-  }
-
-  #reach(end: number): void {
-    if (end <= this.bytes.length) return;
-    const larger = Buffer.alloc(Math.max(end, 2 * this.bytes.length));
-    this.bytes.copy(larger, 0, 0, this.length);
-    this.bytes = larger;
-  }
-
-  get(): Buffer {
-    return Buffer.from(this.bytes.subarray(0, this.length));
-  }
-}
 
 /** How a `SimFile` misbehaves: the chance of each. */
 export type FileFaults = {
@@ -82,19 +37,25 @@ export class SimFile implements ImageFile {
   /** Replaceable: a disk can fill up and be emptied. */
   faults: FileFaults;
   readonly #random: Random;
-  readonly #cache: Content;
+  #cache: Content;
   readonly #medium: Content;
-  #changes: Change[] = [];
+  /** In the order in which they happened, those under way among them. */
+  readonly #changes = new Set<Change>();
   readonly #underWay: (() => void)[] = [];
   #closed = false;
   #lost = false;
 
-  constructor(content: Buffer, random: Random, boot: number, faults: FileFaults = {}) {
+  constructor(content: Content, random: Random, boot: number, faults: FileFaults = {}) {
     this.bootId = new Uint8Array(16).fill(boot);
-    this.#cache = new Content(content);
-    this.#medium = new Content(content);
+    this.#cache = content.copy();
+    this.#medium = content.copy();
     this.#random = random;
     this.faults = faults;
+  }
+
+  /** Counts from the first opening: another after each power cut. */
+  get boot(): number {
+    return this.bootId[0] ?? 0;
   }
 
   get sizeBytes(): number {
@@ -124,9 +85,9 @@ export class SimFile implements ImageFile {
    */
   death(): SimFile {
     this.#closed = true;
-    const next = new SimFile(this.#medium.get(), this.#random, this.bootId[0] ?? 0, this.faults);
-    next.#cache.become(this.#cache.get());
-    next.#changes = this.#changes.filter((c) => c.answered);
+    const next = new SimFile(this.#medium, this.#random, this.boot, this.faults);
+    next.#cache = this.#cache.copy();
+    for (const change of this.#changes) if (change.answered) next.#changes.add(change);
     for (const change of this.#changes) {
       if (change.answered) continue;
       // A write(2) is cut between pages: some of its first sectors are there.
@@ -134,32 +95,32 @@ export class SimFile implements ImageFile {
       const there = parts[this.#random.below(parts.length + 1) - 1];
       if (there === undefined) continue;
       const part: Change = { ...change, lengthBytes: there[1], answered: true };
-      next.#cache.apply(part, 0, part.lengthBytes);
-      next.#changes.push(part);
+      apply(next.#cache, part, 0, part.lengthBytes);
+      next.#changes.add(part);
     }
     return next;
   }
 
-  /** The power goes: what is on the medium. */
-  powerCut(): Buffer {
+  /** The power goes, and comes back: the file as it is on the medium. */
+  powerCut(): SimFile {
     this.#closed = true;
     const random = this.#random;
     const share = random.pick([0, 0.1, 0.5, 0.9, 1]);
     const byChange = random.chance(0.3);
     const inOrder = random.chance(0.5);
-    const longest = Math.max(this.#cache.length, this.#medium.length);
+    const after = this.#medium.copy();
     const left = [...this.#changes];
-    while (left.length > 0) {
-      const change = inOrder ? left.shift()! : random.take(left);
+    if (!inOrder) random.shuffle(left);
+    for (const change of left) {
       const whole = random.chance(share);
+      if (byChange && !whole) continue;
       for (const [from, to] of sectorsOf(change)) {
-        if (byChange ? whole : random.chance(share)) this.#medium.apply(change, from, to);
+        if (byChange || random.chance(share)) apply(after, change, from, to);
       }
     }
-    const after = this.#medium.get();
     // The length is metadata: it may be there before the data is.
-    const length = random.chance(0.5) ? after.length : Math.max(after.length, longest);
-    return Buffer.concat([after, Buffer.alloc(length - after.length)]);
+    if (random.chance(0.5)) after.resize(Math.max(after.length, this.#cache.length));
+    return new SimFile(after, random, this.boot + 1, this.faults);
   }
 
   tryRead(positionBytes: number, into: Uint8Array, at: number, lengthBytes: number): boolean {
@@ -169,10 +130,7 @@ export class SimFile implements ImageFile {
   }
 
   readSync(positionBytes: number, into: Uint8Array, at: number, lengthBytes: number): void {
-    const { bytes, length } = this.#cache;
-    const end = Math.min(positionBytes + lengthBytes, length);
-    into.fill(0, at, at + lengthBytes);
-    if (end > positionBytes) into.set(bytes.subarray(positionBytes, end), at);
+    this.#cache.read(positionBytes, into, at, lengthBytes);
   }
 
   read(
@@ -217,14 +175,16 @@ export class SimFile implements ImageFile {
   }
 
   sync(done: BlockDone): void {
-    const covered = new Set(this.#changes.filter((c) => c.answered));
+    const covered = [...this.#changes].filter((c) => c.answered);
     this.#later(() => {
       if (this.faults.syncLies === true) return done(null);
       const fails = this.#random.chance(this.faults.syncFails ?? 0);
       this.#lost ||= fails;
-      const due = this.#changes.filter((c) => covered.has(c));
-      if (!fails) for (const change of due) this.#medium.apply(change, 0, change.lengthBytes);
-      this.#changes = this.#changes.filter((c) => !covered.has(c));
+      for (const change of covered) {
+        // Another sync may have been done with it meanwhile.
+        if (!this.#changes.delete(change) || fails) continue;
+        apply(this.#medium, change, 0, change.lengthBytes);
+      }
       return done(fails ? new BlockError('io', 'injected: the sync failed', 0) : null);
     });
   }
@@ -253,8 +213,8 @@ export class SimFile implements ImageFile {
   }
 
   /** What readers see. */
-  content(): Buffer {
-    return this.#cache.get();
+  get content(): Content {
+    return this.#cache;
   }
 
   #later(run: () => void): void {
@@ -278,12 +238,12 @@ export class SimFile implements ImageFile {
     cutTo: number | null = null,
   ): () => void {
     const change: Change = { at, lengthBytes, bytes, cutTo, answered: false };
-    this.#changes.push(change);
+    this.#changes.add(change);
     return () => {
       change.answered = true;
-      this.#changes = this.#changes.filter((c) => c !== change);
-      this.#changes.push(change);
-      this.#cache.apply(change, 0, lengthBytes);
+      this.#changes.delete(change);
+      this.#changes.add(change);
+      apply(this.#cache, change, 0, lengthBytes);
     };
   }
 }
@@ -299,4 +259,11 @@ function sectorsOf(change: Change): readonly (readonly [number, number])[] {
     from = to;
   }
   return parts;
+}
+
+/** Applies a part of a change. */
+function apply(content: Content, change: Change, from: number, to: number): void {
+  if (change.cutTo !== null) content.resize(change.cutTo);
+  else if (change.bytes === null) content.clear(change.at + from, to - from);
+  else content.write(change.at + from, change.bytes.subarray(from, to));
 }
