@@ -154,6 +154,11 @@ export class RawInitiator {
     more: Partial<LoginRequest> = {},
   ): Promise<LoginAnswer> {
     this.send(encodeLoginRequest(loginRequest(text, more)));
+    return this.answer();
+  }
+
+  /** The answer to a login request that was sent. */
+  async answer(): Promise<LoginAnswer> {
     return answerOf(decodeLoginResponse(await this.next()));
   }
 
