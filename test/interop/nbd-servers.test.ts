@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { EnvironmentError, UserError } from '#base/mod.ts';
-import { openNbd } from '#block/mod.ts';
+import { BasePool, createQcow2, openDisk, openNbd } from '#block/mod.ts';
 import type { BlockDevice, NbdOptions } from '#block/mod.ts';
 import {
   asked,
@@ -276,4 +276,42 @@ test('qemu_stop: a stopped server is a disk that waits, not one that fails', asy
   await writing;
   assert.ok((await reading).every((b) => b === 3));
   assert.equal((await readBytes(device, 0, 512))[0], 9);
+});
+
+test('qemu_base: overlays on an NBD base share it, and outlive the end of its server', async (t) => {
+  if (!need(t, { tools: ['qemu-nbd'] })) return;
+  const dir = home();
+  t.after(dir.remove);
+  const file = join(dir.path, 'base');
+  writeFileSync(file, Buffer.alloc(SIZE_BYTES, 3));
+  const path = join(dir.path, 's');
+  const start = (): Running => qemuNbd(['-k', path, '--read-only'], 'raw', file);
+  let server = start();
+  const backing = { kind: 'nbd', url: `nbd+unix:///disk?socket=${path}` } as const;
+  await ended(await whenUp(server, backing.url, { readOnly: true }));
+  const pool = new BasePool();
+  const disks: BlockDevice[] = [];
+  for (const name of ['a', 'b']) {
+    const overlay = join(dir.path, name);
+    const written = { file: 'base', format: 'raw' } as const;
+    await createQcow2(overlay, { sizeBytes: SIZE_BYTES, backing: written });
+    disks.push(await openDisk({ kind: 'qcow2', path: overlay, backing }, {}, pool));
+  }
+  assert.equal(pool.size, 1);
+  const [a, b] = disks;
+  assert.ok(a !== undefined && b !== undefined);
+  await writeBytes(a, 0, Buffer.alloc(4096, 1));
+  assert.equal((await readBytes(a, 4096, 4096))[0], 3);
+  await server.stop('SIGKILL');
+  rmSync(path, { force: true });
+  const kept = await readBytes(b, 4096, 4096);
+  assert.equal(kept[0], 3, 'what another overlay read is in memory, though nobody serves it');
+  const reading = readBytes(b, MIB, MIB);
+  await writeBytes(b, 0, Buffer.alloc(4096, 2));
+  server = start();
+  assert.ok((await reading).every((byte) => byte === 3));
+  assert.deepEqual([(await readBytes(a, 0, 512))[0], (await readBytes(b, 0, 512))[0]], [1, 2]);
+  await Promise.all(disks.map(ended));
+  assert.equal(pool.size, 0);
+  await server.stop();
 });
