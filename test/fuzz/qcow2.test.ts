@@ -25,7 +25,8 @@ import { MemoryFile } from './qcow2-memory-file.ts';
 
 const KIB = 1024;
 const SIZE_BYTES = 512 * KIB;
-const CASES_PER_IMAGE = Number(process.env['POLYBOOT_FUZZ_CASES'] ?? 2_000);
+const NIGHTLY = process.env['POLYBOOT_NIGHTLY'] === '1';
+const CASES_PER_IMAGE = NIGHTLY ? 20_000 : 300;
 
 /** A small generator of numbers: the same cases in every run. */
 class Dice {

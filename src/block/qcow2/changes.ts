@@ -16,6 +16,7 @@ export type Sealed = {
 
 type Freed = { epoch: number; start: number; count: number; punch: boolean };
 
+const DIRTY_SOON = (DIRTY_SLICES_MAX * 3) / 4;
 /** Room in the journal that a single step may need before it looks again. */
 const ROOM_MIN = 4;
 
@@ -80,7 +81,7 @@ export class Changes {
       words[at + 3] = alloc;
     }
     slices.change(Math.floor(cluster / layout.entriesPerSlice), this.#journal.epoch);
-    if (this.#journal.filling || slices.dirtyCount >= DIRTY_SLICES_MAX / 2) this.onFilling();
+    if (this.#journal.filling || slices.dirtyCount >= DIRTY_SOON) this.onFilling();
   }
 
   /**

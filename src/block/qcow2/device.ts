@@ -1,5 +1,7 @@
 import { invariant } from '#base/mod.ts';
 import type { BlockDevice, BlockDone, BlockError, BlockExtent } from '../device.ts';
+import { lendFrom } from '../raw.ts';
+import type { LendingDevice } from '../raw.ts';
 import type { Engine } from './engine.ts';
 import { blockErrorFrom } from './error.ts';
 import { Kind } from './mapper.ts';
@@ -16,7 +18,7 @@ const PAGE_BYTES = 4096;
  * WRITE that was answered survives the death of the process (journal.ts says how), and a flush is
  * durability contract 5 (checkpoint.ts).
  */
-export class Qcow2Device implements BlockDevice {
+export class Qcow2Device implements BlockDevice, LendingDevice {
   readonly blockBytes: number;
   readonly physicalBlockBytes: number;
   readonly #engine: Engine;
@@ -56,6 +58,27 @@ export class Qcow2Device implements BlockDevice {
       return this.#engine.reader.tryRead(offsetBytes, into, at, lengthBytes);
     } catch (e) {
       throw blockErrorFrom(e, offsetBytes);
+    }
+  }
+
+  /** `LendingDevice.lend`: what lies in one piece in the base, or in an image that is read-only. */
+  lend(offsetBytes: number, lengthBytes: number): number {
+    const { image, mapper } = this.#engine;
+    if (image.failure !== null) return 0;
+    try {
+      let kind = mapper.at(offsetBytes, lengthBytes);
+      if (kind === Kind.MISSING) {
+        if (!mapper.loadNow(offsetBytes)) return 0;
+        kind = mapper.at(offsetBytes, lengthBytes);
+      }
+      if (mapper.length < lengthBytes) return 0;
+      const { file, backing } = image;
+      if (kind === Kind.DATA) return file.lend?.(mapper.host, lengthBytes) ?? 0;
+      const below = kind === Kind.BACKING && backing !== null;
+      if (!below || offsetBytes + lengthBytes > backing.sizeBytes) return 0;
+      return lendFrom(backing, offsetBytes, lengthBytes);
+    } catch {
+      return 0; // the read that follows says what is wrong
     }
   }
 

@@ -11,6 +11,7 @@ import { preadNowait, punchHoleAsync, unlockImage } from '#os/mod.ts';
 import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
 import { blockErrorOf } from '../raw-error.ts';
+import { RawWindows } from '../raw-windows.ts';
 import type { ImageFile } from './image-file.ts';
 
 const PAGE_BYTES = 4096;
@@ -21,6 +22,7 @@ export type OpenFile = {
   readonly sizeBytes: number;
   readonly residency: 'ask' | 'always' | 'never';
   readonly locked: boolean;
+  readonly readOnly: boolean;
 };
 
 /** An `ImageFile` over a file descriptor that it owns. */
@@ -30,6 +32,8 @@ export class FdFile implements ImageFile {
   readonly #residency: OpenFile['residency'];
   readonly #locked: boolean;
   readonly #probe = new Uint8Array(1);
+  /** Only of a file that stays as it is: what is lent must not move or be punched. */
+  readonly #windows: RawWindows | null;
   #sizeBytes: number;
   #closed = false;
 
@@ -38,6 +42,8 @@ export class FdFile implements ImageFile {
     this.#sizeBytes = file.sizeBytes;
     this.#residency = file.residency;
     this.#locked = file.locked;
+    const lends = file.readOnly && file.residency !== 'never';
+    this.#windows = lends ? new RawWindows(file.fd, file.sizeBytes) : null;
     this.bootId = readBootId();
   }
 
@@ -137,6 +143,10 @@ export class FdFile implements ImageFile {
     });
   }
 
+  lend(position: number, length: number): number {
+    return this.#windows === null || this.#closed ? 0 : this.#windows.lend(position, length);
+  }
+
   close(done: BlockDone): void {
     if (this.#closed) {
       queueMicrotask(() => {
@@ -145,6 +155,7 @@ export class FdFile implements ImageFile {
       return;
     }
     this.#closed = true;
+    this.#windows?.close();
     if (this.#locked) unlockImage(this.#fd);
     closeFd(this.#fd, () => {
       done(null);

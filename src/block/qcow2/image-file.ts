@@ -48,6 +48,8 @@ export interface ImageFile {
   sync(done: BlockDone): void;
   /** Makes the range read as zeros and gives its space back if that works; never fails for that. */
   punch(positionBytes: number, lengthBytes: number, done: BlockDone): void;
+  /** `LendingDevice.lend` for a range of the file; absent where nothing can be lent. */
+  lend?(positionBytes: number, lengthBytes: number): number;
   /** Lets go of locks and the file. Does not sync. */
   close(done: BlockDone): void;
 }

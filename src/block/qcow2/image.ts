@@ -98,6 +98,8 @@ export class Image {
       this.fail(error);
       throw error;
     }
+    // Linux tells of lost pages once: a sync beside the one that was told knows nothing of them.
+    if (this.failure?.kind === 'failed') throw this.failure;
   }
 
   /** Throws when the disk cannot be written. */

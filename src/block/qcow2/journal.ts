@@ -84,9 +84,8 @@ export class Journal {
     const { file } = this.#image;
     encodeRecord(this.#record, this.#view, 0, this.epoch, kind, index, hi, lo, bitHi, bitLo);
     const position = this.offset + this.#half * JOURNAL_HALF_BYTES + this.#at;
-    if (!file.tryWrite(position, this.#record, 0, RECORD_BYTES)) {
-      file.writeSync(position, this.#record, 0, RECORD_BYTES);
-    }
+    // Its page was written a moment ago: to ask whether it is in memory costs more than the write.
+    file.writeSync(position, this.#record, 0, RECORD_BYTES);
     this.#at += RECORD_BYTES;
   }
 

@@ -74,7 +74,7 @@ export async function openImageFile(
       const sizeBytes = stats.isBlockDevice() ? blockDeviceGeometry(fd).sizeBytes : stats.size;
       const inMemory = stats.isFile() && MEMORY_FILE_SYSTEMS.has((await statfs(path)).type);
       const residency = supportsNowait(fd) ? 'ask' : inMemory ? 'always' : 'never';
-      return new FdFile({ fd, sizeBytes, residency, locked: lock });
+      return new FdFile({ fd, sizeBytes, residency, locked: lock, readOnly });
     } catch (e) {
       await closeFd(fd);
       throw e;

@@ -59,7 +59,7 @@ export class ClusterPool {
 
   /** Starts to reserve more when little is left; what goes wrong is seen when it is needed. */
   refillAhead(): void {
-    if (this.#refilling === null && this.#count < this.#most() / 4) {
+    if (this.#refilling === null && this.#count < (this.#most() * 3) / 4) {
       this.refill().catch(() => undefined);
     }
   }

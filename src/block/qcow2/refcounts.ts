@@ -70,9 +70,7 @@ export class Refcounts {
     return this.#turns.take(async () => {
       // A new block lies among the clusters that it describes: a longer run goes behind them all.
       if (least >= this.#p.layout.entriesPerRefcountBlock) return this.#takeBehind(least);
-      const start = await this.#findRun(least);
-      let count = least;
-      while (count < most && (await this.#freeWithout(start + count))) count += 1;
+      const { start, count } = await this.#findRun(most, least);
       for (let c = start; c < start + count; c++) {
         // The counts say "free", the structures say otherwise: nothing may be written there.
         if (c === 0 || this.#p.metadata.has(c)) {
@@ -113,31 +111,30 @@ export class Refcounts {
     this.#hint = 0;
   }
 
-  async #findRun(least: number): Promise<number> {
-    const { entriesPerRefcountBlock: perBlock, clusterBytes } = this.#p.layout;
-    let from = this.#hint;
-    for (let c = from; c - from < least;) {
+  /** The first free run that is long enough, not past the last block unless it must. */
+  async #findRun(most: number, least: number): Promise<ClusterRun> {
+    const { entriesPerRefcountBlock: perBlock, clusterBytes, refcountOrder } = this.#p.layout;
+    let start = this.#hint;
+    for (let c = start; ;) {
       if ((c + 1) * clusterBytes > OFFSET_MAX) {
         throw new BlockError('no-space', 'the image is as large as it can be', 0);
       }
       const block = Math.floor(c / perBlock);
-      if (block >= this.#table.length) await this.#growTable(block);
-      if (this.#table[block] === 0) {
-        await this.#makeBlock(block);
-        c = from; // the new block took its own first cluster
+      if ((this.#table[block] ?? 0) === 0) {
+        if (c - start >= least) return { start, count: c - start };
+        if (block >= this.#table.length) await this.#growTable(block);
+        if (this.#table[block] === 0) await this.#makeBlock(block);
       }
-      const count = await this.#get(c);
-      c += 1;
-      if (count !== 0) from = c;
+      const number = Math.floor(c / this.#pieceEntries);
+      const piece = await this.#piece(number);
+      // A whole piece at a time: a promise for each cluster was half of the cost of first writes.
+      for (const end = (number + 1) * this.#pieceEntries; c < end; c++) {
+        if (c - start === most) return { start, count: most };
+        if (getRefcount(piece, c % this.#pieceEntries, refcountOrder) === 0) continue;
+        if (c - start >= least) return { start, count: c - start };
+        start = c + 1;
+      }
     }
-    return from;
-  }
-
-  /** Whether the cluster is free and has a block already. */
-  async #freeWithout(cluster: number): Promise<boolean> {
-    const block = Math.floor(cluster / this.#p.layout.entriesPerRefcountBlock);
-    if ((this.#table[block] ?? 0) === 0) return false;
-    return (await this.#get(cluster)) === 0;
   }
 
   async #get(cluster: number): Promise<number> {
