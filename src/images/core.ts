@@ -159,15 +159,17 @@ export class LibraryCore {
   }
 
   /** A full disk in words, with what was wanted; anything else as it is. */
-  spaceError(e: unknown, what: string, neededBytes?: number): unknown {
-    const code = errnoOf(e);
-    if (code !== 'ENOSPC' && code !== 'EDQUOT') return e;
-    const { path } = this.folder;
-    if (neededBytes !== undefined) return noSpace(path, what, neededBytes, this.folder.freeBytes());
+  spaceError(e: unknown, what: string, neededBytes?: number, folder = this.folder.path): unknown {
+    if (!SPACE_CODES.has(errnoOf(e) ?? '')) return e;
+    if (neededBytes !== undefined)
+      return noSpace(folder, what, neededBytes, this.folder.freeBytes());
     return new EnvironmentError('no-space', {
       what: `no space for ${what}`,
-      why: `the disk of ${path} is full`,
+      why: `the disk of ${folder} is full`,
       todo: 'remove images that are not needed, or use a folder on a larger disk',
     });
   }
 }
+
+/** Of the kernel, and of the block layer. */
+const SPACE_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'block-no-space']);

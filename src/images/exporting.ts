@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { ftruncateSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
+import { dirname, isAbsolute } from 'node:path';
 import { createQcow2 } from '#block/mod.ts';
 import { InternalError, UserError } from '#base/mod.ts';
 import { copyDisk, deviceSink, fileSink } from './copy-disk.ts';
@@ -48,8 +48,12 @@ export async function exportImage(
   await core.jobs.run(`the export of "${from}"`, claims, () =>
     core.quiet(layer, image.name, 'an export', () =>
       core.folder.elsewhere(core.newId(), path, async (partial) => {
-        if (compression === undefined) await writeDisk(chain, partial, format, work);
-        else await writePacked(chain, partial, format, compression, work);
+        try {
+          if (compression === undefined) await writeDisk(chain, partial, format, work);
+          else await writePacked(chain, partial, format, compression, work);
+        } catch (e) {
+          throw core.spaceError(e, path, undefined, dirname(path));
+        }
       }),
     ),
   );

@@ -135,8 +135,8 @@ export class LibraryFolder {
   ): Promise<void> {
     const partial = join(dirname(path), elsewhereName(path, id));
     const journal = join(this.path, `.${id}.elsewhere`);
-    writeFileSync(journal, partial, { flush: true });
     try {
+      writeFileSync(journal, partial, { flush: true });
       await write(partial);
       syncPath(partial);
       linkOrRename(partial, path);

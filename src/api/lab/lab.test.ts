@@ -208,3 +208,38 @@ test('an image that cannot be added undoes the ones before it', async () => {
   assert.deepEqual(services.images.list(), []);
   assert.deepEqual(services.machines.list(), []);
 });
+
+test('a golden image is frozen when it is added, and machines get overlays of it', async () => {
+  const services = new FakeServices();
+  const golden = { path: '/srv/golden.img', golden: true };
+  const machines = {
+    a: { macs: [A], drives: ['golden:overlay-fresh'] },
+    b: { macs: [B], drives: ['golden:overlay-kept'] },
+  };
+  const bare = await problemsOf(services, {
+    images: { golden: { path: golden.path } },
+    machines,
+  });
+  assert.deepEqual(bare.length, 2);
+  assert.match(bare[0] ?? '', /must be "golden: true" for overlays/);
+  await apply(services, { images: { golden }, machines });
+  assert.equal(services.images.get('golden').frozen, true);
+  assert.deepEqual(await apply(services, { images: { golden }, machines }), []);
+  const dump: unknown = JSON.parse(JSON.stringify(dumpLab(services, true)));
+  assert.deepEqual(await apply(services, dump), []);
+  assert.match(JSON.stringify(dump), /golden:overlay-fresh.*"golden":true/s);
+  const writer = { machines: { ...machines, b: { macs: [B], drives: ['golden'] } } };
+  assert.match((await problemsOf(services, writer)).join(), /does not admit/);
+  const both = { images: { golden }, ...writer };
+  assert.match((await problemsOf(services, both)).join(), /nobody writes it/);
+  const thawed = { images: { golden: { path: golden.path } } };
+  assert.match((await problemsOf(services, thawed)).join(), /is a golden image and stays one/);
+});
+
+test('an image in place becomes golden when the file says so', async () => {
+  const services = new FakeServices();
+  await apply(services, { images: { base: { path: '/srv/base.img' } } });
+  const golden = { images: { base: { path: '/srv/base.img', golden: true } } };
+  assert.deepEqual(brief(await apply(services, golden)), ['change image base']);
+  assert.equal(services.images.get('base').frozen, true);
+});
