@@ -281,7 +281,9 @@ test('hostile case 26: a WRITE that says it reads, and a READ that says it write
   assert.equal((await peer.result(reads)).status, 2, 'nothing was written: that is not GOOD');
   const data = marked(BLOCK_BYTES, 1);
   const write = { write: true, expectedLengthBytes: BLOCK_BYTES, data } as const;
-  assert.equal((await peer.result(peer.issue(ONE_BLOCK, write))).status, 2);
+  // The reverse may end GOOD, libiscsi's Read10Invalid wants it so; but no data goes either way.
+  const reverse = await peer.result(peer.issue(ONE_BLOCK, write));
+  assert.equal(reverse.data.length, 0);
   assert.ok(onDisk(device, 0, 1).equals(Buffer.alloc(BLOCK_BYTES)));
   await alive(peer);
 });
