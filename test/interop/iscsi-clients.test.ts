@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -14,7 +14,8 @@ import { need } from '../lab/need.ts';
 import { Running, run } from '../lab/process.ts';
 
 /** Real initiators against our target over loopback sockets. */
-const DISK_BYTES = 64 * 1024 * 1024;
+const MIB = 1024 * 1024;
+const DISK_BYTES = 64 * MIB;
 const IQN = 'iqn.2026-11.test:disk';
 const IDENTITY = {
   vendor: 'POLYBOOT',
@@ -29,6 +30,7 @@ const QEMU_ISCSI = '/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so';
 
 type Site = {
   readonly server: TargetServer;
+  readonly unit: LogicalUnit;
   readonly events: TargetEvent[];
   readonly file: string;
   readonly folder: string;
@@ -44,7 +46,8 @@ async function site(t: TestContext, config: Partial<ExportConfig> = {}): Promise
   await truncate(file, DISK_BYTES);
   const device: RawDevice = await openRaw(file);
   const units = new LogicalUnitSet({ targetName: IQN });
-  units.add(0, new LogicalUnit({ device, identity: IDENTITY }));
+  const unit = new LogicalUnit({ device, identity: IDENTITY });
+  units.add(0, unit);
   const events: TargetEvent[] = [];
   const server = new TargetServer({
     observer: {
@@ -68,7 +71,7 @@ async function site(t: TestContext, config: Partial<ExportConfig> = {}): Promise
   const portals = addresses.map((p) =>
     p.address.includes(':') ? `[${p.address}]:${p.port}` : `${p.address}:${p.port}`,
   );
-  return { server, events, file, folder, portals, url: `iscsi://${portals[0]}/${IQN}/0` };
+  return { server, unit, events, file, folder, portals, url: `iscsi://${portals[0]}/${IQN}/0` };
 }
 
 /** A URL with a user (and a secret) put in. */
@@ -137,6 +140,73 @@ test('qemu-img writes an image through us and reads it back', async (t) => {
   await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', url, copy]);
   await run('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', source, copy]);
   assert.ok(server.stats().traffic.writtenBytes >= DISK_BYTES);
+});
+
+test('QEMU: patterns, zeroes and discards, checked by a second session', async (t) => {
+  if (!need(t, { tools: ['qemu-io'], files: [QEMU_ISCSI] })) return;
+  const { url, file } = await site(t);
+  const io = async (...commands: readonly string[]): Promise<string> =>
+    await run('qemu-io', ['-f', 'raw', '-d', 'unmap', url, ...commands.flatMap((c) => ['-c', c])]);
+  // One large write, many small ones that cross each other's blocks, several at once.
+  await io('write -P 0x11 0 8M', 'aio_write -P 0x22 1M 3k', 'aio_write -P 0x33 1100k 513k');
+  await io('write -P 0x44 4094k 5k', 'write -f -P 0x55 8388096 512', 'flush');
+  await io('discard 2M 1M', 'write -z 3M 64k', 'write -z -u 3136k 64k');
+  const seen = await io(
+    'read -P 0x11 0 1M',
+    'read -P 0x22 1M 3k',
+    'read -P 0x11 1027k 73k',
+    'read -P 0x33 1100k 513k',
+    'read -P 0 2M 1M',
+    'read -P 0 3M 128k',
+    'read -P 0x11 3200k 894k',
+    'read -P 0x44 4094k 5k',
+    'read -P 0x55 8388096 512',
+  );
+  assert.doesNotMatch(seen, /failed|mismatch/i);
+  const disk = await readFile(file);
+  assert.ok(disk.subarray(2 * MIB, 3 * MIB).every((byte) => byte === 0));
+  // Of 9 MiB at most, one at least was given back.
+  assert.ok((await stat(file)).blocks * 512 <= 8 * MIB, `${(await stat(file)).blocks} sectors`);
+});
+
+test('QEMU sees a disk grow', async (t) => {
+  if (!need(t, { tools: ['qemu-io'], files: [QEMU_ISCSI] })) return;
+  const { url, file, unit } = await site(t);
+  const qemu = new Running('qemu-io', ['-f', 'raw', url]);
+  t.after(() => qemu.stop());
+  // It looks for the next line only when the one before is done.
+  const answers = async (line: string, pattern: RegExp): Promise<void> => {
+    qemu.child.stdin?.write(`${line}\n`);
+    await qemu.waitFor(pattern);
+  };
+  await answers('write -P 1 0 4k', /wrote 4096\/4096 bytes at offset 0/);
+  await answers('length', /64 MiB/);
+  await truncate(file, DISK_BYTES + 32 * MIB);
+  await new Promise((resolve) => {
+    unit.rescan(resolve);
+  });
+  // QEMU's driver asks again how large the disk is when it is told to use more.
+  await answers('truncate 96M', /(?:qemu-io> [^]*){4}/);
+  await answers('length', /96 MiB/);
+  await answers('write -P 2 95M 1M', /wrote 1048576\/1048576 bytes at offset 99614720/);
+  await answers('read -P 2 95M 1M', /read 1048576\/1048576 bytes at offset 99614720/);
+  qemu.child.stdin?.end('quit\n');
+  const { code, stdout, stderr } = await qemu.finished();
+  assert.equal(code, 0, stdout + stderr);
+  assert.doesNotMatch(stdout + stderr, /failed|mismatch|error/i);
+});
+
+test('software write protection, switched by an initiator', async (t) => {
+  if (!need(t, { tools: ['iscsi-swp', 'qemu-io'], files: [QEMU_ISCSI] })) return;
+  const { url } = await site(t);
+  const write = ['-f', 'raw', '-c', 'write -P 9 0 4k', url];
+  assert.match(await run('iscsi-swp', [url]), /SWP:0/);
+  await run('qemu-io', write);
+  assert.match(await run('iscsi-swp', ['--swp', 'on', url]), /Turning SWP ON/i);
+  assert.match(await run('iscsi-swp', [url]), /SWP:1/);
+  await fails('qemu-io', write);
+  await run('iscsi-swp', ['--swp', 'off', url]);
+  await run('qemu-io', write);
 });
 
 test('CHAP: right, wrong, missing and mutual secrets', async (t) => {
