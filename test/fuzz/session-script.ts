@@ -24,16 +24,22 @@ const CDBS: readonly (readonly number[])[] = [
   [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0],
 ];
 
+/** The side of an initiator that a script needs, whatever it is connected by. */
+export type Speaker = Pick<
+  TestInitiator,
+  'received' | 'digests' | 'cmdSn' | 'nextTag' | 'commandPdu'
+>;
+
 /**
  * One session's messages: a script of sensible ones, of which some are spoilt on the way. It
  * answers R2Ts as they come, so that deep states are reached, and keeps a few tags in use.
  */
 export class SessionScript {
   readonly #dice: Dice;
-  readonly #i: TestInitiator;
+  readonly #i: Speaker;
   readonly #tags: number[] = [RESERVED_TAG];
 
-  constructor(dice: Dice, initiator: TestInitiator) {
+  constructor(dice: Dice, initiator: Speaker) {
     this.#dice = dice;
     this.#i = initiator;
   }
@@ -132,7 +138,7 @@ export class SessionScript {
     return immediate ? this.#i.cmdSn : this.#i.cmdSn++;
   }
 
-  #command(cdb: readonly number[], more: Parameters<TestInitiator['commandPdu']>[1]): Pdu {
+  #command(cdb: readonly number[], more: Parameters<Speaker['commandPdu']>[1]): Pdu {
     const dice = this.#dice;
     const attribute = dice.pick([0, 1, 1, 1, 2, 3, 4, 7]);
     const pdu = this.#i.commandPdu(cdb, { lun: this.#lun(), attribute, ...more });
