@@ -9,6 +9,7 @@ import { Jobs } from './jobs.ts';
 import type { ImagePoint, Layer } from './layer.ts';
 import { LibraryFolder, noSpace, unfreeze } from './library-folder.ts';
 import type { LiveDisks } from './live-disks.ts';
+import { MirroredRepository } from './mirrored-repository.ts';
 import { checkImageName } from './names.ts';
 import { chainOf, swept } from './references.ts';
 import type { ImageRepository, LibraryChange } from './repository.ts';
@@ -57,7 +58,7 @@ export class LibraryCore {
 
   constructor(options: LibraryOptions) {
     this.options = options;
-    this.repository = options.repository;
+    this.repository = new MirroredRepository(options.repository);
     this.folder = new LibraryFolder(options.folder);
   }
 

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import type { LibraryCore } from './core.ts';
-import type { LayerFormat, OverlayWish } from './layer.ts';
-import { chainOf, referrersOf } from './references.ts';
+import type { Layer, LayerFormat, OverlayWish } from './layer.ts';
+import { chainOf, referrers } from './references.ts';
 
 /** One layer and the space that it takes. */
 export type LayerUsage = {
@@ -69,10 +69,10 @@ export function usageOf(core: LibraryCore, name: string): ImageUsage {
     ...core.repository.overlays().flatMap((o) => (o.image === name ? [o.layer] : [])),
   ];
   const ids = new Set(roots.flatMap((id) => chainOf(core.repository, id).map((l) => l.id)));
-  const layers = [...ids].map((id) => layerUsage(core, id));
-  const mine = new Set(
-    [...ids].filter((id) => referrersOf(core.repository, id, name).length === 0),
-  );
+  const neededBy = referrers(core.repository);
+  const others = referrers(core.repository, name);
+  const layers = [...ids].map((id) => layerUsage(core.layer(id), neededBy(id)));
+  const mine = new Set([...ids].filter((id) => others(id).length === 0));
   const sum = (shared: boolean): number =>
     layers.reduce((n, l) => n + (mine.has(l.id) === shared ? 0 : (l.allocatedBytes ?? 0)), 0);
   return {
@@ -125,17 +125,16 @@ export function overlayStates(core: LibraryCore): OverlayState[] {
   });
 }
 
-function layerUsage(core: LibraryCore, id: string): LayerUsage {
-  const layer = core.layer(id);
+function layerUsage(layer: Layer, neededBy: readonly string[]): LayerUsage {
   return {
-    id,
+    id: layer.id,
     format: layer.format,
     path: layer.path,
     ...(layer.parent === undefined ? {} : { parent: layer.parent }),
     frozen: layer.frozen !== undefined,
     virtualBytes: layer.sizeBytes,
     ...allocated(layer.path),
-    neededBy: referrersOf(core.repository, id),
+    neededBy,
   };
 }
 

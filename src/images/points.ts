@@ -6,7 +6,7 @@ import type { Image, ImageRecord } from './image.ts';
 import type { ImagePoint, Layer } from './layer.ts';
 import type { LiveDisks } from './live-disks.ts';
 import { commitNew, newOverlay } from './overlay-file.ts';
-import { referrersOf } from './references.ts';
+import { referrers } from './references.ts';
 
 /** What a verb did, with what its caller should know. */
 export type VerbResult = { readonly image: Image; readonly notes: readonly string[] };
@@ -286,9 +286,7 @@ const CRASH_CONSISTENT =
 export function dependantsOf(core: LibraryCore, name: string): string[] {
   const image = core.get(name);
   const layers = new Set([image.head, ...core.pointsOf(name).map((p) => p.layer)]);
-  const above = image.frozen
-    ? [...layers].flatMap((id) => referrersOf(core.repository, id, name))
-    : [];
+  const above = image.frozen ? [...layers].flatMap(referrers(core.repository, name)) : [];
   const overlays = core.repository.overlays().filter((o) => o.image === name);
   const machines = overlays.map((o) => `the overlay of machine "${o.machineName}"`);
   return [...new Set([...above, ...machines])];

@@ -60,19 +60,34 @@ function rootsAfter(repository: ImageRepository, change: LibraryChange): Set<str
 }
 
 /**
- * Who refers to `id` directly, in words for people: images, points, overlays, layers above it. What
- * belongs to the image `except` is left out.
+ * Who needs a layer, in words for people: images, points and overlays that are it or stand on it.
+ * What belongs to the image `except` is left out. The records are read once, for any number of
+ * questions.
  */
-export function referrersOf(repository: ImageRepository, id: string, except?: string): string[] {
-  const mine = (image: string): boolean => image === except;
-  const images = repository.list().filter((i) => i.head === id && !mine(i.name));
-  const points = repository.points().filter((p) => p.layer === id && !mine(p.image));
-  const overlays = repository.overlays().filter((o) => o.layer === id && !mine(o.image));
-  const above = repository.layers().filter((layer) => layer.parent === id);
-  return [
-    ...images.map((i) => `image "${i.name}"`),
-    ...points.map((p) => `point ${p.number} of image "${p.image}"`),
-    ...overlays.map((o) => `the overlay of machine "${o.machineName}"`),
-    ...new Set(above.flatMap((layer) => referrersOf(repository, layer.id, except))),
-  ];
+export function referrers(repository: ImageRepository, except?: string): (id: string) => string[] {
+  const direct = new Map<string, string[]>();
+  const above = new Map<string, string[]>();
+  const note = (map: Map<string, string[]>, id: string, word: string): void => {
+    const words = map.get(id);
+    if (words === undefined) map.set(id, [word]);
+    else words.push(word);
+  };
+  for (const { name, head } of repository.list())
+    if (name !== except) note(direct, head, `image "${name}"`);
+  for (const { image, number, layer } of repository.points())
+    if (image !== except) note(direct, layer, `point ${number} of image "${image}"`);
+  for (const { image, machineName, layer } of repository.overlays())
+    if (image !== except) note(direct, layer, `the overlay of machine "${machineName}"`);
+  for (const { id, parent } of repository.layers())
+    if (parent !== undefined) note(above, parent, id);
+  const known = new Map<string, string[]>();
+  const of = (id: string): string[] => {
+    const told = known.get(id);
+    if (told !== undefined) return told;
+    const words = [...(direct.get(id) ?? []), ...(above.get(id) ?? []).flatMap(of)];
+    const found = [...new Set(words)];
+    known.set(id, found);
+    return found;
+  };
+  return of;
 }
