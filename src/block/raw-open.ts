@@ -28,6 +28,8 @@ export type RawFile = {
   readonly canDiscard: boolean;
   readonly residency: 'ask' | 'always' | 'never';
   readonly locked: boolean;
+  /** A regular file: it can be made larger from here. */
+  readonly growable: boolean;
 };
 
 const openFd = promisify(open);
@@ -78,7 +80,7 @@ async function inspect(
   if (locked) lockImage(fd, readOnly ? 'shared' : 'exclusive');
   const residency = supportsNowait(fd) ? 'ask' : (await inMemory(path, stats)) ? 'always' : 'never';
   const canDiscard = !readOnly && (await discardWorks(fd, stats, size.sizeBytes));
-  return { fd, ...size, readOnly, canDiscard, residency, locked };
+  return { fd, ...size, readOnly, canDiscard, residency, locked, growable: stats.isFile() };
 }
 
 type Sizes = Pick<RawFile, 'sizeBytes' | 'blockBytes' | 'physicalBlockBytes'>;

@@ -98,7 +98,7 @@ test('lend_grow: a disk that grew is lent from anew', async (t) => {
   const { device } = await image(t, bytes);
   assert.notEqual(warm(device, 0, 4096), 0);
   await done((answer) => {
-    device.grow(24 * MIB, answer);
+    device.grow?.(24 * MIB, answer);
   });
   const address = warm(device, MIB, 4096);
   assert.notEqual(address, 0);
@@ -150,6 +150,7 @@ test('read_cold: a disk that misses again and again is asked less often', async 
     canDiscard: false,
     residency: 'ask',
     locked: false,
+    growable: false,
   });
   const page = Buffer.alloc(4096);
   const first = (): boolean => device.tryRead(0, page, 0, 4096);

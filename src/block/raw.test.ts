@@ -16,6 +16,7 @@ function unflushable(): RawDevice {
     canDiscard: false,
     residency: 'always',
     locked: false,
+    growable: false,
   });
 }
 

@@ -5,7 +5,6 @@ import {
   ftruncate,
   read as readFile,
   readSync,
-  write as writeFile,
   writeSync,
 } from 'node:fs';
 import { invariant } from '#base/mod.ts';
@@ -22,6 +21,7 @@ import { BlockError } from './device.ts';
 import type { BlockDevice, BlockDone, BlockExtent } from './device.ts';
 import { blockErrorOf } from './raw-error.ts';
 import type { RawFile } from './raw-open.ts';
+import { writeAll, writeZeros } from './raw-write.ts';
 import { RawWindows } from './raw-windows.ts';
 
 export { LentMessage, MESSAGE_PIECES_MAX } from './lent-message.ts';
@@ -52,8 +52,6 @@ const COLD_AFTER_MISSES = 8;
 const COLD_TRY_EVERY = 8;
 /** Below a page the kernel may have to read the rest of it from the disk before it can write. */
 const PAGE_BYTES = 4096;
-/** Zeros are written in pieces of this size where the file system cannot zero by itself. */
-const ZERO_PIECE_BYTES = 1024 * 1024;
 
 /**
  * A raw image: a regular file or a block device. `tryRead` copies from the page cache; what is not
@@ -68,6 +66,8 @@ export class RawDevice implements BlockDevice, LendingDevice {
   readonly physicalBlockBytes: number;
   readonly readOnly: boolean;
   readonly canDiscard: boolean;
+  /** Absent for a device, whose space belongs to its own manager. */
+  readonly grow?: (sizeBytes: number, done: BlockDone) => void;
   #sizeBytes: number;
   readonly #fd: number;
   readonly #residency: RawFile['residency'];
@@ -93,6 +93,7 @@ export class RawDevice implements BlockDevice, LendingDevice {
     this.#fd = file.fd;
     this.#residency = file.residency;
     this.#locked = file.locked;
+    if (file.growable) this.grow = (sizeBytes, done) => this.#grow(sizeBytes, done);
     this.#windows = this.#newWindows();
   }
 
@@ -174,7 +175,7 @@ export class RawDevice implements BlockDevice, LendingDevice {
   ): void {
     if (this.#refusedWrite(offsetBytes, lengthBytes, done)) return;
     this.#underWay += 1;
-    this.#writeRest(offsetBytes, from, at, lengthBytes, (error) => {
+    writeAll(this.#fd, offsetBytes, from, at, lengthBytes, (error) => {
       this.#leave(done, error);
     });
   }
@@ -210,7 +211,8 @@ export class RawDevice implements BlockDevice, LendingDevice {
     this.#windows?.forget(offsetBytes, lengthBytes);
     zeroRangeAsync(this.#fd, offsetBytes, lengthBytes, (e) => {
       if (e === null) this.#leave(done, null);
-      else if (unsupported(e.code)) this.#writeZeroPieces(offsetBytes, lengthBytes, done);
+      else if (unsupported(e.code))
+        writeZeros(this.#fd, offsetBytes, lengthBytes, (error) => this.#leave(done, error));
       else this.#leave(done, blockErrorOf(e, 'write', offsetBytes));
     });
   }
@@ -229,22 +231,6 @@ export class RawDevice implements BlockDevice, LendingDevice {
         this.#windows = this.#newWindows();
       }
       return this.#leave(done, null);
-    });
-  }
-
-  grow(sizeBytes: number, done: BlockDone): void {
-    invariant(sizeBytes >= this.#sizeBytes && sizeBytes % this.blockBytes === 0, 'a larger size');
-    if (this.#refusedWrite(0, 0, done)) return;
-    this.#underWay += 1;
-    const leave: BlockDone = (error) => {
-      this.#leave(done, error);
-    };
-    ftruncate(this.#fd, sizeBytes, (e) => {
-      if (e !== null) return leave(blockErrorOf(e, 'write', this.#sizeBytes));
-      return this.flush((error) => {
-        if (error === null) this.rescan(leave);
-        else leave(error);
-      });
     });
   }
 
@@ -291,6 +277,22 @@ export class RawDevice implements BlockDevice, LendingDevice {
     return this.#residency === 'never' ? null : new RawWindows(this.#fd, this.#sizeBytes);
   }
 
+  #grow(sizeBytes: number, done: BlockDone): void {
+    invariant(sizeBytes >= this.#sizeBytes && sizeBytes % this.blockBytes === 0, 'a larger size');
+    if (this.#refusedWrite(0, 0, done)) return;
+    this.#underWay += 1;
+    const leave: BlockDone = (error) => {
+      this.#leave(done, error);
+    };
+    ftruncate(this.#fd, sizeBytes, (e) => {
+      if (e !== null) return leave(blockErrorOf(e, 'write', this.#sizeBytes));
+      return this.flush((error) => {
+        if (error === null) this.rescan(leave);
+        else leave(error);
+      });
+    });
+  }
+
   #whenIdle(then: () => void): void {
     if (this.#underWay === 0) then();
     else this.#closing = then;
@@ -320,33 +322,6 @@ export class RawDevice implements BlockDevice, LendingDevice {
     if (this.#residency === 'never') return false;
     const page = edgeBytes - within;
     return preadNowait(this.#fd, this.#probe, 0, 1, page) === 1;
-  }
-
-  #writeRest(
-    offsetBytes: number,
-    from: Uint8Array,
-    at: number,
-    lengthBytes: number,
-    done: BlockDone,
-  ): void {
-    writeFile(this.#fd, from, at, lengthBytes, offsetBytes, (e, count) => {
-      if (e !== null) done(blockErrorOf(e, 'write', offsetBytes));
-      else if (count === lengthBytes) done(null);
-      else this.#writeRest(offsetBytes + count, from, at + count, lengthBytes - count, done);
-    });
-  }
-
-  #writeZeroPieces(offsetBytes: number, lengthBytes: number, done: BlockDone): void {
-    const zeros = new Uint8Array(Math.min(ZERO_PIECE_BYTES, lengthBytes));
-    const step = (finished: number): void => {
-      if (finished >= lengthBytes) return this.#leave(done, null);
-      const length = Math.min(zeros.length, lengthBytes - finished);
-      return this.#writeRest(offsetBytes + finished, zeros, 0, length, (error) => {
-        if (error !== null) this.#leave(done, error);
-        else step(finished + length);
-      });
-    };
-    step(0);
   }
 
   #runFlush(): void {
