@@ -158,14 +158,15 @@ async function written(file: string, backing: string | null, bytes: number): Pro
   });
 }
 
-async function races(stops: (() => Promise<void>)[]): Promise<Race[]> {
-  const [base, wide, full] = [path('base.raw'), path('wide.raw'), path('full.qcow2')];
-  fill(base, FULL_BYTES);
-  await run('truncate', ['-s', String(WIDE_BYTES), wide]);
-  await createQcow2(full, { sizeBytes: FULL_BYTES });
-  await written(full, null, FULL_BYTES);
+/** Overlays against a raw file, both in our target. */
+async function overlayRaces(base: string): Promise<Race[]> {
+  const wide = path('wide.raw');
+  const emptied = async (): Promise<void> => {
+    rmSync(wide, { force: true });
+    await run('truncate', ['-s', String(WIDE_BYTES), wide]);
+  };
   const raw = ours('raw', FULL_BYTES, () => Promise.resolve(['raw', base]));
-  const overlay = ours('overlay', FULL_BYTES, async () => [
+  const reads = ours('overlay', FULL_BYTES, async () => [
     'qcow2',
     await newOverlay(base, FULL_BYTES),
     base,
@@ -176,27 +177,29 @@ async function races(stops: (() => Promise<void>)[]): Promise<Race[]> {
     return ['qcow2', file, base];
   });
   const freshRaw = ours('raw', WIDE_BYTES, async () => {
-    rmSync(wide);
-    await run('truncate', ['-s', String(WIDE_BYTES), wide]);
+    await emptied();
     return ['raw', wide];
   });
-  const freshOverlay = ours('overlay', WIDE_BYTES, async () => {
-    rmSync(wide);
-    await run('truncate', ['-s', String(WIDE_BYTES), wide]);
+  const fresh = ours('overlay', WIDE_BYTES, async () => {
+    await emptied();
     return ['qcow2', await newOverlay(wide, WIDE_BYTES), wide];
   });
+  const [read, write] = [work('read'), work('write')];
+  return [
+    { name: 'overlay, read from base', workload: read, contenders: [reads, raw], goal: 0.95 },
+    { name: 'overlay, first write', workload: write, contenders: [fresh, freshRaw], goal: 0.5 },
+    { name: 'overlay, steady write', workload: write, contenders: [steady, raw], goal: 0.9 },
+  ];
+}
+
+/** A full image against QEMU's servers on the same image, and tgt on a raw file. */
+async function imageRaces(base: string, stops: (() => Promise<void>)[]): Promise<Race[]> {
+  const full = path('full.qcow2');
+  await createQcow2(full, { sizeBytes: FULL_BYTES });
+  await written(full, null, FULL_BYTES);
   const image = ours('qcow2', FULL_BYTES, () => Promise.resolve(['qcow2', full]));
-  const qemuNbd = nbd('qemu-nbd', FULL_BYTES, 'qemu-nbd', [
-    '-f',
-    'qcow2',
-    '-k',
-    'SOCKET',
-    '-x',
-    'disk',
-    '-t',
-    '--cache=writeback',
-    full,
-  ]);
+  const plain = ['-f', 'qcow2', '-k', 'SOCKET', '-x', 'disk', '-t', '--cache=writeback', full];
+  const qemuNbd = nbd('qemu-nbd', FULL_BYTES, 'qemu-nbd', plain);
   const daemon = nbd('qemu-storage-daemon', FULL_BYTES, 'qemu-storage-daemon', [
     '--blockdev',
     `driver=file,node-name=f,filename=${full}`,
@@ -209,40 +212,25 @@ async function races(stops: (() => Promise<void>)[]): Promise<Race[]> {
   ]);
   const tgt = await startTgt(base, TGT_PORT);
   stops.push(() => tgt.stop());
+  const endpoint = tgt.targets.tuned;
   const tgtRaw: Contender = {
     name: 'tgt on raw',
-    measure: (workload) =>
-      load('iscsi/load.ts', {
-        endpoint: tgt.targets.tuned,
-        workload,
-        sessions: 1,
-        spanBytes: FULL_BYTES,
-        seconds,
-      }),
+    measure: (workload) => {
+      const job = { endpoint, workload, sessions: 1, spanBytes: FULL_BYTES, seconds };
+      return load('iscsi/load.ts', job);
+    },
   };
-  const peers = [image, qemuNbd, daemon, tgtRaw];
+  const contenders = [image, qemuNbd, daemon, tgtRaw];
   return [
-    {
-      name: 'overlay, read from base',
-      workload: work('read'),
-      contenders: [overlay, raw],
-      goal: 0.95,
-    },
-    {
-      name: 'overlay, first-touch write',
-      workload: work('write'),
-      contenders: [freshOverlay, freshRaw],
-      goal: 0.5,
-    },
-    {
-      name: 'overlay, steady write',
-      workload: work('write'),
-      contenders: [steady, raw],
-      goal: 0.9,
-    },
-    { name: 'image, read', workload: work('read'), contenders: peers, goal: 2 },
-    { name: 'image, write', workload: work('write'), contenders: peers, goal: 2 },
+    { name: 'image, read', workload: work('read'), contenders, goal: 2 },
+    { name: 'image, write', workload: work('write'), contenders, goal: 2 },
   ];
+}
+
+async function races(stops: (() => Promise<void>)[]): Promise<Race[]> {
+  const base = path('base.raw');
+  fill(base, FULL_BYTES);
+  return [...(await overlayRaces(base)), ...(await imageRaces(base, stops))];
 }
 
 function median(numbers: readonly number[]): number {
