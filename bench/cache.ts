@@ -174,8 +174,8 @@ async function race(kind: string, source: string): Promise<void> {
 
 async function main(): Promise<void> {
   const folders = {
-    memory: await mkdtemp('/dev/shm/polyboot-bench-'),
-    disk: await mkdtemp(join(tmpdir(), 'polyboot-bench-')),
+    memory: await mkdtemp('/dev/shm/polyboot-cache-bench-'),
+    disk: await mkdtemp(join(tmpdir(), 'polyboot-cache-bench-')),
   };
   const wanted = values.kinds.split(',');
   try {

@@ -132,7 +132,7 @@ async function race(name: string, server: Running, url: string): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const folder = await mkdtemp('/dev/shm/polyboot-bench-');
+  const folder = await mkdtemp('/dev/shm/polyboot-nbd-bench-');
   const socket = join(folder, 'nbd.sock');
   const url = `nbd+unix:///?socket=${socket}`;
   try {
