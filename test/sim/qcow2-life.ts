@@ -38,6 +38,8 @@ export class Qcow2Life {
   #instead: Buffer | null = null;
   /** Since the disk was last looked at, perhaps in one of several crashes. */
   #powerLost = false;
+  /** The same for a snapshot verb that did not come to its end. */
+  #verbCut = false;
   /** A snapshot whose making was cut: it has an ID that nobody was told. */
   #pending: { readonly known: ReadonlySet<string>; readonly content: Buffer } | null = null;
   #generation = 1;
@@ -56,6 +58,14 @@ export class Qcow2Life {
     const opened = await this.#open(this.#random.chance(0.85) ? Infinity : this.#random.below(12));
     if (opened !== null) await this.#use(opened);
     this.#crash();
+  }
+
+  /**
+   * The file as the death of the process left it: sound as it is. Null after a loss of power or
+   * within a snapshot verb, where the next opening has something to mend.
+   */
+  afterDeath(): Buffer | null {
+    return this.#powerLost || this.#verbCut ? null : this.#file.content.bytes();
   }
 
   /** The last opening: everything is looked at, and the image is closed. Returns its bytes. */
@@ -117,6 +127,7 @@ export class Qcow2Life {
       if (phase === 0 || !this.#blank.snapshots) continue;
       if (!(await driver.drain(STUCK_STEPS))) assert.fail('commands are never answered');
       if (await this.#snapshotVerb(device)) continue;
+      this.#verbCut = true;
       driver.stop();
       return;
     }

@@ -36,6 +36,8 @@ async function lives(faults: FileFaults): Promise<(seed: number) => Promise<void
     try {
       const life = new Qcow2Life(new Random(seed), blank, faults);
       for (let crash = 0; crash < CRASHES; crash++) await life.live();
+      const left = life.afterDeath();
+      if (seed % CHECK_EVERY === 0 && left !== null) await assertSound(left);
       const bytes = await life.end();
       if (seed % CHECK_EVERY === 0) await assertSound(bytes);
       if (seed % QEMU_EVERY === 0 && hasQemu) await assertSoundForQemu(bytes);
