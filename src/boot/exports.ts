@@ -19,7 +19,9 @@ export type DriveExport = {
   /** Durability contract 9: a flush need not reach the disk. */
   readonly volatile: boolean;
   readonly cdrom: boolean;
-  /** Stays the same for one disk: an image wherever it is attached, or a machine's overlay on it. */
+  /**
+   * Stays the same for one disk: an image wherever it is attached, or a machine's overlay on it.
+   */
   readonly serial: string;
 };
 

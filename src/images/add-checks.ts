@@ -45,8 +45,8 @@ export function checkExtension(path: string): 'raw' | 'qcow2' {
 }
 
 /**
- * Throws UserError `foreign-parts` for a qcow2 file whose bytes are not all its own: a path inside a
- * file that somebody brought could name any file of this host (hostile case 35).
+ * Throws UserError `foreign-parts` for a qcow2 file whose bytes are not all its own: a path inside
+ * a file that somebody brought could name any file of this host (hostile case 35).
  */
 export function refuseForeignParts(path: string, info: Qcow2Info): void {
   const { backing, dataFile, encryption, corrupt, unknownFeatures } = info;

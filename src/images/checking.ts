@@ -12,7 +12,9 @@ import type { ImageWork } from './image.ts';
 import type { Layer } from './layer.ts';
 import { chainOf } from './references.ts';
 
-/** One thing that a check found. `error`: data is or will be lost; `warning`: it can be lived with. */
+/**
+ * One thing that a check found. `error`: data is or will be lost; `warning`: it can be lived with.
+ */
 export type CheckProblem = {
   readonly severity: 'error' | 'warning';
   /** Stable. */
@@ -37,8 +39,8 @@ export class CheckingVerbs {
   }
 
   /**
-   * Looks into an image, or a point of one: partitions, geometry, what boots, warnings. A plain file
-   * also while a machine runs from it: some sectors, which are as the machine left them last.
+   * Looks into an image, or a point of one: partitions, geometry, what boots, warnings. A plain
+   * file also while a machine runs from it: some sectors, which are as the machine left them last.
    * Rejects with UserError `image-in-use` where a machine has the layers.
    */
   async inspect(name: string): Promise<DiskReport> {

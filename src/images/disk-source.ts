@@ -3,8 +3,8 @@ import { invariant } from '#base/mod.ts';
 import type { Layer } from './layer.ts';
 
 /**
- * A chain (from the top down, see `chainOf`) as the block layer opens it: every base is named by our
- * records, and a frozen one must still be the file that was frozen.
+ * A chain (from the top down, see `chainOf`) as the block layer opens it: every base is named by
+ * our records, and a frozen one must still be the file that was frozen.
  */
 export function sourceOf(chain: readonly Layer[]): DiskSource {
   const [top, ...below] = chain;

@@ -65,7 +65,9 @@ function checkVmdk(path: string, read: Read): void {
   }
 }
 
-/** Virtual Hard Disk Image Format Specification: footer, disk type 2 fixed, 3 dynamic, 4 difference. */
+/**
+ * Virtual Hard Disk Image Format Specification: footer, disk type 2 fixed, 3 dynamic, 4 difference.
+ */
 function checkVhd(path: string, read: Read, size: number): void {
   const cookie = (bytes: Buffer): boolean => bytes.toString('latin1', 0, 8) === 'conectix';
   const footer = size < SECTOR_BYTES ? Buffer.alloc(0) : read(size - SECTOR_BYTES, SECTOR_BYTES);
@@ -78,7 +80,9 @@ function checkVhd(path: string, read: Read, size: number): void {
   }
 }
 
-/** MS-VHDX 2.6.2.1: the file parameters in the metadata region say HasParent; qemu-img looks too. */
+/**
+ * MS-VHDX 2.6.2.1: the file parameters in the metadata region say HasParent; qemu-img looks too.
+ */
 function checkVhdx(path: string, read: Read): void {
   if (read(0, 8).toString('latin1') !== 'vhdxfile') throw wrong(path, 'vhdx');
 }

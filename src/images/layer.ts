@@ -5,8 +5,9 @@ export const LAYER_FORMATS = ['raw', 'qcow2', 'block', 'iso', 'nbd'] as const;
 export type LayerFormat = (typeof LAYER_FORMATS)[number];
 
 /**
- * One link of the chain that a disk's bytes are: a file, a device or an NBD export. Layers know each
- * other by our own ids only; a path that stands inside a file is never followed (hostile case 35).
+ * One link of the chain that a disk's bytes are: a file, a device or an NBD export. Layers know
+ * each other by our own ids only; a path that stands inside a file is never followed (hostile case
+ * 35).
  */
 export type Layer = {
   /** Ours, never given twice; part of the names of files. */

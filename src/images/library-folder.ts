@@ -33,15 +33,15 @@ export type FolderChange = {
  *   write `.ID.partial`, fsync → link it to its name → rename what goes to `.ID.removed` → records
  *   (one transaction) → unlink `.ID.partial` and `.ID.removed`
  *
- * | found at start                          | meaning                      | done
- * | `.ID.partial`, no record                | half written, or not linked  | it and its link deleted
- * | `.ID.partial`, record                   | all done but the tidying     | partial deleted (linked
- * |                                         |                              | first if it has no name)
- * | `.ID.removed`, record                   | was not removed              | has its name again
- * | `.ID.removed`, no record                | all done but the tidying     | deleted
- * | `.ID.elsewhere`                         | names a half written file    | both deleted
- * |                                         | outside this folder          |
- * | any, locked by a living process         | somebody's work              | left alone
+ * | found at start                       | meaning                      | done
+ * | `.ID.partial`, no record             | half written, or not linked  | it and its link deleted
+ * | `.ID.partial`, record                | all done but the tidying     | partial deleted; linked
+ * |                                      |                              | first if it has no name
+ * | `.ID.removed`, record                | was not removed              | has its name again
+ * | `.ID.removed`, no record             | all done but the tidying     | deleted
+ * | `.ID.elsewhere`                      | names a half written file    | both deleted
+ * |                                      | outside this folder          |
+ * | any, locked by a living process      | somebody's work              | left alone
  *
  * Nothing else in the folder is ever touched.
  */
@@ -245,7 +245,9 @@ export function syncPath(path: string): void {
   }
 }
 
-/** Ending of a file that lies beside a file that is written elsewhere, for as long as that takes. */
+/**
+ * Ending of a file that lies beside a file that is written elsewhere, for as long as that takes.
+ */
 export const UNPACKED = '.unpacked';
 
 function elsewhereName(path: string, id: string): string {

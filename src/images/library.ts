@@ -260,8 +260,8 @@ export class ImageLibrary {
   }
 
   /**
-   * Removes fresh overlays that no machine uses any more; `uses` tells whether the machine with that
-   * id has an overlay drive of that image.
+   * Removes fresh overlays that no machine uses any more; `uses` tells whether the machine with
+   * that id has an overlay drive of that image.
    */
   tidyOverlays(uses: (machine: string, image: string) => boolean): void {
     this.#overlays.tidy(uses);

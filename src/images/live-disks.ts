@@ -17,9 +17,9 @@ export interface LiveDisks {
    */
   readonly grow?: (layer: string, sizeBytes: number) => Promise<void>;
   /**
-   * Runs `work` under the system that runs on this layer: its commands wait, its disk is flushed and
-   * closed; afterwards what `diskOf` says then is served in its place, and its commands go on. So
-   * `work` is short, and when it has settled the library hides the layer no longer.
+   * Runs `work` under the system that runs on this layer: its commands wait, its disk is flushed
+   * and closed; afterwards what `diskOf` says then is served in its place, and its commands go on.
+   * So `work` is short, and when it has settled the library hides the layer no longer.
    */
   readonly hold?: <T>(layer: string, work: () => Promise<T>) => Promise<T>;
 }

@@ -102,7 +102,8 @@ export class MakingVerbs {
   /**
    * Copies an image or one of its points into an image of its own: by sharing blocks where the file
    * system can, else data only (holes stay holes); a chain becomes one file. Rejects with UserError
-   * (`image-in-use` while the source is written, with who does), EnvironmentError, the abort reason.
+   * (`image-in-use` while the source is written, with who does), EnvironmentError, the abort
+   * reason.
    */
   async clone(from: string, name: string, work: ImageWork = {}): Promise<Image> {
     const core = this.#core;

@@ -5,8 +5,8 @@ import type { ImageRepository, LibraryChange } from './repository.ts';
 
 /**
  * Records read from memory and written through to their store. The library is the store's only
- * writer, and every boot and every commit look at many records (which layers are still needed?): 200
- * machines that start together must not cost 200 × 200 rows.
+ * writer, and every boot and every commit look at many records (which layers are still needed?):
+ * 200 machines that start together must not cost 200 × 200 rows.
  */
 export class MirroredRepository implements ImageRepository {
   readonly #store: ImageRepository;

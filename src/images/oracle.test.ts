@@ -82,15 +82,8 @@ async function write(source: DiskSource, place: number, value: number): Promise<
 /** Does the step on both; the oracle changes only when the library did it. */
 async function perform(library: ImageLibrary, oracle: Oracle, s: Step): Promise<void> {
   const image = oracle.images.get(s.name);
-  const key = `${s.machine} ${s.name}`;
-  const drive = { image: s.name, mode: 'overlay-kept' } as const;
-  const machine = { id: s.machine, name: s.machine };
   const add = (name: string, bytes: Bytes): void => {
     oracle.images.set(name, { bytes, frozen: false, points: new Map(), lastPoint: 0 });
-  };
-  const point = (target: OracleImage, bytes: Bytes): void => {
-    target.lastPoint += 1;
-    target.points.set(target.lastPoint, bytes);
   };
   switch (s.verb) {
     case 'create':
@@ -145,6 +138,18 @@ async function perform(library: ImageLibrary, oracle: Oracle, s: Step): Promise<
       await library.remove(`${s.name}@${s.point}`);
       image?.points.delete(s.point);
       break;
+    default:
+      await performOnMachine(library, oracle, s);
+  }
+}
+
+/** The verbs that speak of a machine's overlay. */
+async function performOnMachine(library: ImageLibrary, oracle: Oracle, s: Step): Promise<void> {
+  const image = oracle.images.get(s.name);
+  const key = `${s.machine} ${s.name}`;
+  const drive = { image: s.name, mode: 'overlay-kept' } as const;
+  const machine = { id: s.machine, name: s.machine };
+  switch (s.verb) {
     case 'boot':
       if ((await library.prepareBoot(machine, [drive], true)).length > 0) return;
       if (!oracle.overlays.has(key)) oracle.overlays.set(key, { bytes: image?.bytes ?? [] });
@@ -170,7 +175,14 @@ async function perform(library: ImageLibrary, oracle: Oracle, s: Step): Promise<
       point(image, bytes);
       break;
     }
+    default:
+      assert.fail(s.verb);
   }
+}
+
+function point(target: OracleImage, bytes: Bytes): void {
+  target.lastPoint += 1;
+  target.points.set(target.lastPoint, bytes);
 }
 
 /** Bytes, references and files are as the oracle has them. */

@@ -69,8 +69,8 @@ export class PointVerbs {
   }
 
   /**
-   * Makes the image a golden one: nobody writes it any more, and overlays may stand on it. Its state
-   * becomes a point: its first version. Rejects with UserError.
+   * Makes the image a golden one: nobody writes it any more, and overlays may stand on it. Its
+   * state becomes a point: its first version. Rejects with UserError.
    */
   async freeze(name: string, comment?: string): Promise<VerbResult> {
     const core = this.#core;

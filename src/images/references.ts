@@ -2,7 +2,9 @@ import { invariant } from '#base/mod.ts';
 import type { Layer } from './layer.ts';
 import type { ImageRepository, LibraryChange } from './repository.ts';
 
-/** A layer and all that it stands on, from the top down. Throws InternalError for a broken chain. */
+/**
+ * A layer and all that it stands on, from the top down. Throws InternalError for a broken chain.
+ */
 export function chainOf(repository: Pick<ImageRepository, 'layer'>, id: string): Layer[] {
   const chain: Layer[] = [];
   const seen = new Set<string>();
