@@ -41,12 +41,32 @@ async function makeFile(path: string): Promise<void> {
 export async function startContenders(folder: string): Promise<Field> {
   const path = join(folder, `polyboot-bench-${process.pid}.raw`);
   const tgtPath = `${path}.tgt`;
+  const ends: (() => Promise<unknown>)[] = [() => rm(path, { force: true })];
+  ends.push(() => rm(tgtPath, { force: true }));
+  const stop = async (): Promise<void> => {
+    for (const end of ends.toReversed()) await end();
+  };
+  try {
+    return { ...(await start(path, tgtPath, ends)), stop };
+  } catch (e) {
+    await stop();
+    throw e;
+  }
+}
+
+async function start(
+  path: string,
+  tgtPath: string,
+  ends: (() => Promise<unknown>)[],
+): Promise<Omit<Field, 'stop'>> {
   await makeFile(path);
   await makeFile(tgtPath);
   const script = new URL('../../test/interop/iscsi-export.ts', import.meta.url).pathname;
   const env = { ...process.env, UV_THREADPOOL_SIZE: '16' };
   const ours = new Running(process.execPath, [script, path], { env });
+  ends.push(() => ours.stop());
   const tgt = await startTgt(tgtPath, TGT_PORT);
+  ends.push(() => tgt.stop());
   const [, port = '', iqn = ''] = await ours.waitFor(/iscsi:\/\/127\.0\.0\.1:(\d+)\/(.*)\/0\n/);
   const endpoint: Endpoint = { address: '127.0.0.1', port: Number(port), iqn, lun: 0 };
   const us: Contender = { name: 'ours', pid: ours.pid, endpoint };
@@ -58,11 +78,5 @@ export async function startContenders(folder: string): Promise<Field> {
   return {
     plain: [us, peer('default', tgt.targets.default), peer('tuned', tgt.targets.tuned)],
     digests: [us, peer('digests', tgt.targets.digests)],
-    stop: async () => {
-      await ours.stop();
-      await tgt.stop();
-      await rm(path);
-      await rm(tgtPath);
-    },
   };
 }
