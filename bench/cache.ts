@@ -5,8 +5,8 @@
  *
  * 4 KiB random reads at queue depth 32 from 1, 4 and 16 sessions on 96 MiB that are in the page
  * cache: a file in memory (tmpfs), a file on the disk's file system, and the same file behind
- * qemu-nbd. Prints operations per second (medians) and the ratio cached/plain. `cold`: a boot storm,
- * 100 readers of the same 100 MB of a disk that takes 2 ms for each read, without a target.
+ * qemu-nbd. Prints operations per second (medians) and the ratio cached/plain. `cold`: a boot
+ * storm, 100 readers of the same 100 MB of a disk that takes 2 ms for each read, without a target.
  */
 import { randomFillSync } from 'node:crypto';
 import { mkdtemp, open, rm } from 'node:fs/promises';

@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { BlockDevice } from '#block/mod.ts';
 import { asked } from './block-calls.ts';
 import { READ, ScriptedServer, openScripted, settled } from './block-nbd-server.ts';
 import type { SeenRequest, ServerConnection } from './block-nbd-server.ts';
@@ -59,71 +60,86 @@ class Moods {
   }
 }
 
+/** The owner of the disk: what it asked for, and what it therefore must find. */
+class Owner {
+  readonly want = Buffer.alloc(BLOCKS * BLOCK_BYTES);
+  readonly calls: Promise<unknown>[] = [];
+  readonly #device: BlockDevice;
+  readonly #random: Random;
+  readonly #seed: number;
+  readonly #busy = new Set<number>();
+  #fill = 0;
+
+  constructor(device: BlockDevice, random: Random, seed: number) {
+    this.#device = device;
+    this.#random = random;
+    this.#seed = seed;
+  }
+
+  /** Writes or discards some blocks that no other call has to do with. */
+  change(): void {
+    const at = this.#random(BLOCKS);
+    const count = Math.min(1 + this.#random(4), BLOCKS - at);
+    const blocks = Array.from({ length: count }, (_, i) => at + i);
+    if (blocks.some((b) => this.#busy.has(b))) return; // their order would be nobody's promise
+    for (const b of blocks) this.#busy.add(b);
+    this.#fill = (this.#fill % 250) + 1;
+    const [offset, length] = [at * BLOCK_BYTES, count * BLOCK_BYTES];
+    const zero = this.#random(4) === 0;
+    this.want.fill(zero ? 0 : this.#fill, offset, offset + length);
+    const bytes = Buffer.alloc(length, this.#fill);
+    const call = asked((done) => {
+      if (zero) this.#device.discard(offset, length, done);
+      else this.#device.write(offset, bytes, 0, length, done);
+    });
+    this.calls.push(
+      call.then(() => {
+        bytes.fill(0xff);
+        for (const b of blocks) this.#busy.delete(b);
+      }),
+    );
+  }
+
+  look(): void {
+    const at = this.#random(BLOCKS);
+    if (this.#busy.has(at)) return;
+    this.#busy.add(at);
+    const offset = at * BLOCK_BYTES;
+    const expected = Buffer.from(this.want.subarray(offset, offset + BLOCK_BYTES));
+    const into = Buffer.alloc(BLOCK_BYTES);
+    const call = asked((done) => this.#device.read(offset, into, 0, BLOCK_BYTES, done));
+    this.calls.push(
+      call.then(() => {
+        assert.ok(into.equals(expected), `seed ${this.#seed}: block ${at} holds what was written`);
+        this.#busy.delete(at);
+      }),
+    );
+  }
+
+  flush(): void {
+    this.calls.push(asked((done) => this.#device.flush(done)));
+  }
+}
+
 async function life(seed: number): Promise<void> {
   const random = randomOf(seed);
   const server = new ScriptedServer(BLOCKS * BLOCK_BYTES);
   server.structured = random(2) === 0;
-  const unflushedBytesMax = [16, 64, 4096][random(3)] ?? 16;
-  const { device, clock } = await openScripted(server, {
-    unflushedBytesMax: unflushedBytesMax * 1024,
-    holdMs: 1_000_000,
-    stallMs: 900_000,
-  });
+  const unflushedBytesMax = ([16, 64, 4096][random(3)] ?? 16) * 1024;
+  const patience = { holdMs: 1_000_000, stallMs: 900_000 };
+  const { device, clock } = await openScripted(server, { unflushedBytesMax, ...patience });
   const moods = new Moods(server, random);
-  const want = Buffer.alloc(BLOCKS * BLOCK_BYTES);
-  const busy = new Set<number>();
-  const calls: Promise<unknown>[] = [];
-  let fill = 0;
-
-  const change = (): void => {
-    const at = random(BLOCKS);
-    const count = Math.min(1 + random(4), BLOCKS - at);
-    const blocks = Array.from({ length: count }, (_, i) => at + i);
-    if (blocks.some((b) => busy.has(b))) return; // their order would be nobody's promise
-    for (const b of blocks) busy.add(b);
-    fill = (fill % 250) + 1;
-    const [offset, length] = [at * BLOCK_BYTES, count * BLOCK_BYTES];
-    const zero = random(4) === 0;
-    want.fill(zero ? 0 : fill, offset, offset + length);
-    const bytes = Buffer.alloc(length, fill);
-    const call = asked((done) => {
-      if (zero) device.discard(offset, length, done);
-      else device.write(offset, bytes, 0, length, done);
-    });
-    calls.push(
-      call.then(() => {
-        bytes.fill(0xff);
-        for (const b of blocks) busy.delete(b);
-      }),
-    );
-  };
-
-  const look = (): void => {
-    const at = random(BLOCKS);
-    if (busy.has(at)) return;
-    busy.add(at);
-    const expected = Buffer.from(want.subarray(at * BLOCK_BYTES, (at + 1) * BLOCK_BYTES));
-    const into = Buffer.alloc(BLOCK_BYTES);
-    const call = asked((done) => device.read(at * BLOCK_BYTES, into, 0, BLOCK_BYTES, done));
-    calls.push(
-      call.then(() => {
-        assert.ok(into.equals(expected), `seed ${seed}: block ${at} holds what was written`);
-        busy.delete(at);
-      }),
-    );
-  };
-
+  const owner = new Owner(device, random, seed);
   const disaster = (): void => {
     moods.forget();
     server.crash();
     server.listening = random(3) > 0;
   };
-
   for (let step = 0; step < STEPS; step++) {
     const dice = random(20);
-    if (dice < 8) change();
-    else if (dice < 12) look();
-    else if (dice < 13) calls.push(asked((done) => device.flush(done)));
+    if (dice < 8) owner.change();
+    else if (dice < 12) owner.look();
+    else if (dice < 13) owner.flush();
     else if (dice < 15) moods.mood = (['honest', 'slow', 'deaf'] as const)[random(3)] ?? 'honest';
     else if (dice < 17) moods.release();
     else if (dice < 18) disaster();
@@ -141,11 +157,11 @@ async function life(seed: number): Promise<void> {
     clock.advance(6000);
     await settled();
   }
-  await Promise.all(calls);
-  assert.ok(server.cache.equals(want), `seed ${seed}: all that was answered is there`);
+  await Promise.all(owner.calls);
+  assert.ok(server.cache.equals(owner.want), `seed ${seed}: all that was answered is there`);
   await asked((done) => device.flush(done));
   server.crash();
-  assert.ok(server.cache.equals(want), `seed ${seed}: and survives a crash after a flush`);
+  assert.ok(server.cache.equals(owner.want), `seed ${seed}: and survives a crash after a flush`);
   await asked((done) => device.close(done));
 }
 
