@@ -138,18 +138,26 @@ async function perform(library: ImageLibrary, oracle: Oracle, s: Step): Promise<
       await library.remove(`${s.name}@${s.point}`);
       image?.points.delete(s.point);
       break;
-    default:
-      await performOnMachine(library, oracle, s);
+    case 'boot':
+    case 'machine-write':
+    case 'discard':
+    case 'promote-machine':
+      await performOnMachine(library, oracle, s.verb, s);
   }
 }
 
 /** The verbs that speak of a machine's overlay. */
-async function performOnMachine(library: ImageLibrary, oracle: Oracle, s: Step): Promise<void> {
+async function performOnMachine(
+  library: ImageLibrary,
+  oracle: Oracle,
+  verb: 'boot' | 'machine-write' | 'discard' | 'promote-machine',
+  s: Step,
+): Promise<void> {
   const image = oracle.images.get(s.name);
   const key = `${s.machine} ${s.name}`;
   const drive = { image: s.name, mode: 'overlay-kept' } as const;
   const machine = { id: s.machine, name: s.machine };
-  switch (s.verb) {
+  switch (verb) {
     case 'boot':
       if ((await library.prepareBoot(machine, [drive], true)).length > 0) return;
       if (!oracle.overlays.has(key)) oracle.overlays.set(key, { bytes: image?.bytes ?? [] });
@@ -175,8 +183,6 @@ async function performOnMachine(library: ImageLibrary, oracle: Oracle, s: Step):
       point(image, bytes);
       break;
     }
-    default:
-      assert.fail(s.verb);
   }
 }
 
