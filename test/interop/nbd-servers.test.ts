@@ -108,7 +108,12 @@ async function nbdkitSubject(args: readonly string[], options: NbdOptions = {}):
   const dir = home();
   const path = join(dir.path, 'nbd.sock');
   const server = new Running('nbdkit', ['--foreground', '--unix', path, ...args]);
-  const device = await whenUp(server, `nbd+unix:///?socket=${path}`, options);
+  const device = await whenUp(server, `nbd+unix:///?socket=${path}`, options).catch(
+    (e: unknown) => {
+      dir.remove(); // a server that is refused on purpose leaves nothing either
+      throw e;
+    },
+  );
   return {
     device,
     cleanUp: async () => {
