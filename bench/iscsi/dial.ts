@@ -18,22 +18,21 @@ export type Line = {
   readonly immediate: boolean;
 };
 
-/** Logs in as initiator number `index`; all that the target offers is taken. */
-export async function dial(to: Endpoint, digests: boolean, index: number): Promise<Line> {
+/**
+ * Logs in as initiator number `index`; all that the target offers is taken. `digests` null: only
+ * connects.
+ */
+export async function dial(to: Endpoint, digests: boolean | null, index: number): Promise<Line> {
   const socket = connect({ host: to.address, port: to.port, noDelay: true });
   await once(socket, 'connect');
   socket.on('error', (e) => {
     throw e;
   });
   const keys = new Map<string, string>();
-  for (let text = loginText(to.iqn, digests); ; text = NO_BYTES) {
-    socket.write(framePdu(loginRequest(text, index), NO_DIGESTS));
-    const response = decodeLoginResponse(parsePdu(await onePdu(socket), NO_DIGESTS));
-    if (response.status !== 0) {
-      throw new Error(`login refused: 0x${response.status.toString(16)}`);
-    }
-    for (const [key, value] of decodeText(response.data)) keys.set(key, value);
-    if (response.transit && response.nextStage === Stage.FULL_FEATURE) break;
+  if (digests === null) {
+    keys.set('MaxRecvDataSegmentLength', '1048576').set('FirstBurstLength', '1048576');
+  } else {
+    await login(socket, to, digests, index, keys);
   }
   const handle = Reflect.get(socket, '_handle') as { readonly fd: number; readStop(): void };
   handle.readStop();
@@ -44,6 +43,24 @@ export async function dial(to: Endpoint, digests: boolean, index: number): Promi
     firstBurstBytes: Number(keys.get('FirstBurstLength') ?? 65536),
     immediate: keys.get('ImmediateData') !== 'No',
   };
+}
+
+async function login(
+  socket: Socket,
+  to: Endpoint,
+  digests: boolean,
+  index: number,
+  keys: Map<string, string>,
+): Promise<void> {
+  for (let text = loginText(to.iqn, digests); ; text = NO_BYTES) {
+    socket.write(framePdu(loginRequest(text, index), NO_DIGESTS));
+    const response = decodeLoginResponse(parsePdu(await onePdu(socket), NO_DIGESTS));
+    if (response.status !== 0) {
+      throw new Error(`login refused: 0x${response.status.toString(16)}`);
+    }
+    for (const [key, value] of decodeText(response.data)) keys.set(key, value);
+    if (response.transit && response.nextStage === Stage.FULL_FEATURE) return;
+  }
 }
 
 async function onePdu(socket: Socket): Promise<Buffer> {

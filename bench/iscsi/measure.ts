@@ -6,6 +6,7 @@ import type { Contender } from './contenders.ts';
 import type { LoadResult } from './load.ts';
 import type { PollJob } from './poll-load.ts';
 import type { Row } from './rows.ts';
+import type { Endpoint } from './session.ts';
 
 /** What was measured: operations per second, and processor time of the target for each. */
 export type Sample = { readonly perSecond: number; readonly cpuMicroseconds: number };
@@ -22,7 +23,7 @@ async function cpuSeconds(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
-async function load(job: PollJob): Promise<LoadResult> {
+async function loadProcess(job: PollJob): Promise<LoadResult> {
   const script = new URL('poll-load.ts', import.meta.url).pathname;
   const child = new Running(process.execPath, [script, JSON.stringify(job)]);
   child.child.stdin?.end();
@@ -31,26 +32,37 @@ async function load(job: PollJob): Promise<LoadResult> {
   return JSON.parse(stdout) as LoadResult;
 }
 
-/** Runs the row's load against a contender. */
-export async function measure(contender: Contender, row: Row, seconds: number): Promise<Sample> {
+/** Loads an endpoint with a row; `plain`: it is no target, and there is no login. */
+export async function load(
+  endpoint: Endpoint,
+  row: Row,
+  seconds: number,
+  plain = false,
+): Promise<{ readonly perSecond: number; readonly total: number; readonly failures: number }> {
   const processes = Math.min(LOAD_PROCESSES_MAX, row.sessions);
   const job: PollJob = {
-    endpoint: contender.endpoint,
+    endpoint,
     workload: row.workload,
     sessions: row.sessions / processes,
     spanBytes: FILE_BYTES,
     seconds,
     sleeps: true,
+    plain,
   };
-  const before = await cpuSeconds(contender.pid);
-  const results = await Promise.all(Array.from({ length: processes }, () => load(job)));
-  const cpu = (await cpuSeconds(contender.pid)) - before;
-  // Each session's first command is told that the nexus is new.
-  const failures = results.reduce((sum, r) => sum + r.failures, 0);
-  if (failures > row.sessions) throw new Error(`${contender.name}: ${failures} commands failed`);
-  const all = results.reduce((sum, r) => sum + r.total, 0);
+  const results = await Promise.all(Array.from({ length: processes }, () => loadProcess(job)));
   return {
     perSecond: results.reduce((sum, r) => sum + r.operations / r.seconds, 0),
-    cpuMicroseconds: (cpu / all) * 1e6,
+    total: results.reduce((sum, r) => sum + r.total, 0),
+    failures: results.reduce((sum, r) => sum + r.failures, 0),
   };
+}
+
+/** Runs the row's load against a contender. */
+export async function measure(contender: Contender, row: Row, seconds: number): Promise<Sample> {
+  const before = await cpuSeconds(contender.pid);
+  const { perSecond, total, failures } = await load(contender.endpoint, row, seconds);
+  const cpu = (await cpuSeconds(contender.pid)) - before;
+  // Each session's first command is told that the nexus is new.
+  if (failures > row.sessions) throw new Error(`${contender.name}: ${failures} commands failed`);
+  return { perSecond, cpuMicroseconds: (cpu / total) * 1e6 };
 }

@@ -15,7 +15,11 @@ import type { LoadJob, LoadResult } from './load.ts';
 import { Memory, PollSession } from './poll-session.ts';
 
 /** What a load process is told. */
-export type PollJob = LoadJob & { readonly sleeps: boolean };
+export type PollJob = LoadJob & {
+  readonly sleeps: boolean;
+  /** What is loaded is no target, and there is no login (ceiling.ts). */
+  readonly plain?: boolean;
+};
 
 const WARM_UP_MS = 300;
 const DRAIN_MS = 10_000;
@@ -30,7 +34,7 @@ const memory = new Memory(job.workload.blockBytes);
 const message = new GatherSend();
 const sessions: PollSession[] = [];
 for (let index = 0; index < job.sessions; index++) {
-  const line = await dial(job.endpoint, job.workload.digests, index);
+  const line = await dial(job.endpoint, job.plain === true ? null : job.workload.digests, index);
   const { lun } = job.endpoint;
   const parts = { lun, spanBytes: job.spanBytes, index, memory, message };
   sessions.push(new PollSession(line, job.workload, parts));
