@@ -104,7 +104,7 @@ export class WireInitiator {
 
   #send(
     lun: number,
-    operation: Omit<Operation, 'ended'>,
+    operation: Omit<Operation, 'ended' | 'lost'>,
     ended: (answer: WireAnswer) => void,
   ): void {
     const out = operation.out ?? Buffer.alloc(0);
@@ -153,7 +153,7 @@ export class WireInitiator {
   }
 
   /** Sends a command and waits for its answer. Rejects when the target dies. */
-  run(lun: number, operation: Omit<Operation, 'ended'>): Promise<WireAnswer> {
+  run(lun: number, operation: Omit<Operation, 'ended' | 'lost'>): Promise<WireAnswer> {
     return new Promise((resolve, reject) => {
       const gone = (): void => {
         reject(new Error('the target is gone'));

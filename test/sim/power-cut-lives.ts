@@ -12,7 +12,7 @@ const BLOCKS = 48;
 const CUTS_PER_SEED = 2;
 
 /** What is special about a life. */
-export type Life = { readonly fault?: WorldFault; readonly sessions?: boolean };
+export type Life = { readonly fault?: WorldFault; readonly sessions?: 'fenced' | 'unfenced' };
 
 /** One disk's life: some cuts in a row, each on what the one before left. Throws what is wrong. */
 export async function live(seed: number, life: Life = {}): Promise<void> {
@@ -26,9 +26,9 @@ export async function live(seed: number, life: Life = {}): Promise<void> {
     const writeCache = random.chance(0.8);
     const cache = writeCache ? 'writeback' : 'writethrough';
     const clients =
-      life.sessions === true
-        ? await sessionWorld(disk, random, { cache })
-        : unitWorld(disk, random, { cache }, life.fault);
+      life.sessions === undefined
+        ? unitWorld(disk, random, { cache }, life.fault)
+        : await sessionWorld(disk, random, { cache }, life.sessions === 'fenced');
     const workload = new Workload(
       {
         oracle,
@@ -54,4 +54,7 @@ export async function live(seed: number, life: Life = {}): Promise<void> {
 export const unit: LifeMaker = () => Promise.resolve((seed: number) => live(seed));
 /** Through iSCSI sessions. */
 export const sessions: LifeMaker = () =>
-  Promise.resolve((seed: number) => live(seed, { sessions: true }));
+  Promise.resolve((seed: number) => live(seed, { sessions: 'fenced' }));
+/** Through sessions whose commands count as over before they are: this must be noticed. */
+export const unfenced: LifeMaker = () =>
+  Promise.resolve((seed: number) => live(seed, { sessions: 'unfenced' }));

@@ -147,4 +147,11 @@ suite('power cut: the oracle notices', () => {
       );
     });
   }
+
+  test('a session that is not fenced', async () => {
+    await assert.rejects(
+      liveInThread(LIVES, 'unfenced', seeds(10_000, 10_000)),
+      /crash: lba|read: lba/,
+    );
+  });
 });

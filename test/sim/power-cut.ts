@@ -102,7 +102,7 @@ export class Driver {
       const answer = await this.#clients[index]?.run(operation);
       if (!this.#power || answer === undefined) return;
       this.#busy[index] = (this.#busy[index] ?? 0) - 1;
-      operation.ended(answer);
+      if (answer !== null) operation.ended(answer);
     };
     run().catch((e: unknown) => {
       this.#wrong.push(e);

@@ -8,13 +8,15 @@ import type { Stamp } from './stamp.ts';
 /** How a command was answered. */
 export type Answer = { readonly status: number; readonly sense: string; readonly data: Buffer };
 
-/** One command to send; `ended` must be called with its answer, or never. */
+/** One command to send; `ended` or `lost` must be called once, or neither. */
 export type Operation = {
   readonly name: string;
   readonly cdb: Buffer;
   readonly out: Buffer | null;
   readonly inBytes: number;
   readonly ended: (answer: Answer) => void;
+  /** It will never be answered, and from now on nothing of it can happen any more. */
+  readonly lost: () => void;
 };
 
 /** What a workload may use of a disk. */
@@ -201,6 +203,7 @@ export class Workload {
       ended: (answer) => {
         if (this.#good('ORWRITE', answer)) this.#oracle.flushed(sent, lbasOf(range));
       },
+      lost: () => {},
     };
   }
 
@@ -236,6 +239,9 @@ export class Workload {
         assert.equal(answer.data.length, range.blocks * BLOCK_BYTES);
         this.#oracle.read(range.lba, answer.data, sent);
         if (flags === FUA) this.#oracle.flushed(sent, lbasOf(range));
+      },
+      lost: () => {
+        this.#oracle.readFailed();
       },
     };
   }
@@ -274,6 +280,7 @@ export class Workload {
         if (good && promises) this.#oracle.flushed(sent);
         then(good);
       },
+      lost: () => {},
     };
   }
 
@@ -294,6 +301,9 @@ export class Workload {
         } else {
           this.#oracle.fail(write);
         }
+      },
+      lost: () => {
+        this.#oracle.fail(write);
       },
     };
   }

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
 import type { ScsiTarget, UnitOptions } from '#scsi/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
@@ -14,7 +15,8 @@ import type { Answer, Operation } from './workload.ts';
 export interface Client {
   /** How many commands it can have under way. */
   readonly depth: number;
-  run(operation: Operation): Promise<Answer>;
+  /** Null: its connection broke, and it came back; the command is over (`lost` was called). */
+  run(operation: Operation): Promise<Answer | null>;
 }
 
 /** What is not as it should be, to see whether the oracle notices. */
@@ -45,36 +47,84 @@ export function unitWorld(
   });
 }
 
-/** The same through a real iSCSI target and sessions, in memory instead of sockets. */
+/** How often a connection breaks under a command. */
+const BREAKS = 0.04;
+
+/**
+ * The same through a real iSCSI target and sessions, in memory instead of sockets. Data comes in
+ * pieces of any length, and connections break. `fenced` false: a broken session counts as over at
+ * once, which is wrong.
+ */
 export async function sessionWorld(
   device: BlockDevice,
   random: Random,
   options: Partial<UnitOptions>,
+  fenced = true,
 ): Promise<Client[]> {
   const server = new TargetServer({ clock: new FakeClock() });
   const target = unitTarget(device, options, {});
   server.addExport({ iqn: TARGET_NAME, access: 'any', takeover: false }, target);
-  const clients: Client[] = [];
-  for (const name of ['one', 'two', 'three']) {
-    const initiator = new TestInitiator(server);
-    await initiator.login({ initiator: `iqn.2026-11.test:${name}`, target: TARGET_NAME });
-    // The first command is told that the session is new.
-    await initiator.command([0, 0, 0, 0, 0, 0]);
-    clients.push({
-      depth: 1,
-      run: async (operation) => {
-        const { cdb, out, inBytes } = operation;
-        const early = out === null ? 0 : BLOCK_BYTES * random.below(out.length / BLOCK_BYTES + 1);
-        const result = await initiator.command([...cdb], {
-          ...(inBytes > 0 ? { readBytes: inBytes } : {}),
-          ...(out === null ? {} : { write: out, immediateBytes: Math.min(early, out.length) }),
-        });
-        const sense = result.sense.length > 0 ? senseText(result.sense) : '';
-        return { status: result.status, sense, data: result.data };
-      },
-    });
+  const names = ['one', 'two', 'three'];
+  return Promise.all(names.map((name) => SessionClient.login(server, random, name, fenced)));
+}
+
+/** An initiator with one session, which it renews when its connection breaks. */
+class SessionClient implements Client {
+  readonly depth = 1;
+  readonly #server: TargetServer;
+  readonly #random: Random;
+  readonly #name: string;
+  readonly #fenced: boolean;
+  #initiator: TestInitiator;
+
+  private constructor(server: TargetServer, random: Random, name: string, fenced: boolean) {
+    this.#fenced = fenced;
+    this.#server = server;
+    this.#random = random;
+    this.#name = name;
+    this.#initiator = new TestInitiator(server);
   }
-  return clients;
+
+  static async login(
+    server: TargetServer,
+    random: Random,
+    name: string,
+    fenced: boolean,
+  ): Promise<SessionClient> {
+    const client = new SessionClient(server, random, name, fenced);
+    await client.#login();
+    return client;
+  }
+
+  async run(operation: Operation): Promise<Answer | null> {
+    const { cdb, out, inBytes } = operation;
+    const early = out === null ? 0 : this.#random.below(out.length + 1);
+    const running = this.#initiator.command([...cdb], {
+      ...(inBytes > 0 ? { readBytes: inBytes } : {}),
+      ...(out === null ? {} : { write: out, immediateBytes: early }),
+    });
+    if (this.#random.chance(BREAKS)) {
+      running.catch(() => {});
+      this.#initiator.connection.lost('injected: the connection breaks');
+      this.#initiator = new TestInitiator(this.#server);
+      if (!this.#fenced) operation.lost();
+      // Answered when nothing of the session before can reach the disk (hostile case 27).
+      await this.#login();
+      if (this.#fenced) operation.lost();
+      return null;
+    }
+    const result = await running;
+    const sense = result.sense.length > 0 ? senseText(result.sense) : '';
+    return { status: result.status, sense, data: result.data };
+  }
+
+  async #login(): Promise<void> {
+    const initiator = `iqn.2026-11.test:${this.#name}`;
+    const { status } = await this.#initiator.login({ initiator, target: TARGET_NAME });
+    assert.equal(status, 0);
+    // The first command is told that the session is new.
+    await this.#initiator.command([0, 0, 0, 0, 0, 0]);
+  }
 }
 
 function unitTarget(
