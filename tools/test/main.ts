@@ -18,10 +18,10 @@ const TIERS: readonly Tier[] = [
   {
     name: 'unit',
     fast: true,
-    patterns: ['src/**/*.test.ts', 'tools/**/*.test.ts'],
+    patterns: ['src/**/*.test.ts', 'tools/**/*.test.ts', 'test/lab/**/*.test.ts'],
     concurrency: cores,
   },
-  { name: 'sim', fast: true, patterns: ['test/{lab,sim,fuzz}/**/*.test.ts'], concurrency: cores },
+  { name: 'sim', fast: false, patterns: ['test/{sim,fuzz}/**/*.test.ts'], concurrency: cores },
   { name: 'conformance', fast: false, patterns: ['test/conformance/**/*.test.ts'], concurrency: 2 },
   { name: 'interop', fast: false, patterns: ['test/interop/**/*.test.ts'], concurrency: 2 },
   { name: 'crash', fast: false, patterns: ['test/{crash,hostile}/**/*.test.ts'], concurrency: 2 },
