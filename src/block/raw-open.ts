@@ -27,6 +27,8 @@ export type RawFile = {
   readonly readOnly: boolean;
   readonly canDiscard: boolean;
   readonly residency: 'ask' | 'always' | 'never';
+  /** mincore(2) can be believed, so that resident pages may be lent. */
+  readonly tellsResidency: boolean;
   readonly locked: boolean;
   /** A regular file: it can be made larger from here. */
   readonly growable: boolean;
@@ -41,6 +43,8 @@ const MEMORY_FILE_SYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6
 /** What our initiators know how to boot from. */
 const BLOCK_SIZES: readonly number[] = [512, 2048, 4096];
 const PAGE_BYTES = 4096;
+/** Whom the kernel names as owner where a user namespace does not know the real one. */
+const NOBODY = 65_534;
 
 /**
  * Opens a raw image, a regular file or a block device (symbolic links are followed), and locks it:
@@ -80,7 +84,9 @@ async function inspect(
   if (locked) lockImage(fd, readOnly ? 'shared' : 'exclusive');
   const residency = supportsNowait(fd) ? 'ask' : (await inMemory(path, stats)) ? 'always' : 'never';
   const canDiscard = !readOnly && (await discardWorks(fd, stats, size.sizeBytes));
-  return { fd, ...size, readOnly, canDiscard, residency, locked, growable: stats.isFile() };
+  const growable = stats.isFile();
+  const tellsResidency = !readOnly || mayBeTold(stats);
+  return { fd, ...size, readOnly, canDiscard, residency, tellsResidency, locked, growable };
 }
 
 type Sizes = Pick<RawFile, 'sizeBytes' | 'blockBytes' | 'physicalBlockBytes'>;
@@ -132,6 +138,16 @@ function refuseStranger(path: string, stats: Stats): void {
     why: `it is ${kind}`,
     todo: 'name a regular file or a block device',
   });
+}
+
+/**
+ * To those who may not write a file and do not own it, mincore(2) says that all of it is resident,
+ * so as to tell nothing (Linux since 5.2). A container's root is not told of files that the
+ * container has no user for.
+ */
+function mayBeTold(stats: Stats): boolean {
+  const user = process.geteuid?.();
+  return stats.uid === user || (user === 0 && stats.uid !== NOBODY);
 }
 
 async function inMemory(path: string, stats: Stats): Promise<boolean> {

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
-import { ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { readMapped, supportsNowait } from '#os/mod.ts';
 import type { BlockError } from './device.ts';
@@ -93,6 +101,21 @@ test('lend_hole: what is not in memory is not lent, nor what was discarded', asy
   assert.equal(device.lend(0, 4096), 0);
 });
 
+test('lend_stranger: not where the kernel says of everything that it is resident', async (t) => {
+  const { path } = await image(t, content(8 * MIB));
+  if (process.geteuid?.() !== 0) return t.skip('only root can become another user');
+  chmodSync(path, 0o444);
+  chmodSync(dirname(path), 0o755);
+  process.seteuid?.(65_533);
+  const device = await openRaw(path, { readOnly: true, lock: false }).finally(() => {
+    process.seteuid?.(0);
+  });
+  assert.equal(warm(device, 0, 4096), 0);
+  await new Promise((resolve) => {
+    device.close(resolve);
+  });
+});
+
 test('lend_grow: a disk that grew is lent from anew', async (t) => {
   const bytes = content(8 * MIB);
   const { device } = await image(t, bytes);
@@ -149,6 +172,7 @@ test('read_cold: a disk that misses again and again is asked less often', async 
     readOnly: true,
     canDiscard: false,
     residency: 'ask',
+    tellsResidency: false,
     locked: false,
     growable: false,
   });

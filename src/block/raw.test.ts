@@ -15,6 +15,7 @@ function unflushable(): RawDevice {
     readOnly: false,
     canDiscard: false,
     residency: 'always',
+    tellsResidency: false,
     locked: false,
     growable: false,
   });

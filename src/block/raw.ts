@@ -72,6 +72,8 @@ export class RawDevice implements BlockDevice, LendingDevice {
   readonly #fd: number;
   readonly #residency: RawFile['residency'];
   readonly #locked: boolean;
+  /** Only where the kernel tells what is resident. */
+  readonly #lends: boolean;
   #windows: RawWindows | null;
   readonly #probe = new Uint8Array(PAGE_BYTES);
   #failure: BlockError | null = null;
@@ -94,6 +96,7 @@ export class RawDevice implements BlockDevice, LendingDevice {
     this.#residency = file.residency;
     this.#locked = file.locked;
     if (file.growable) this.grow = (sizeBytes, done) => this.#grow(sizeBytes, done);
+    this.#lends = file.tellsResidency && file.residency !== 'never';
     this.#windows = this.#newWindows();
   }
 
@@ -272,9 +275,8 @@ export class RawDevice implements BlockDevice, LendingDevice {
     else this.flush(last);
   }
 
-  /** Only where the kernel can tell what is resident at all. */
   #newWindows(): RawWindows | null {
-    return this.#residency === 'never' ? null : new RawWindows(this.#fd, this.#sizeBytes);
+    return this.#lends ? new RawWindows(this.#fd, this.#sizeBytes) : null;
   }
 
   #grow(sizeBytes: number, done: BlockDone): void {
