@@ -139,7 +139,11 @@ export function writeR2t(
 
 /** Writes a PDU that a codec made: the slow paths. */
 export function writePdu(session: Session, output: Output, pdu: Pdu): void {
-  const framed = framePdu(pdu, { header: session.headerDigest, data: session.dataDigest });
+  writeFramed(output, framePdu(pdu, { header: session.headerDigest, data: session.dataDigest }));
+}
+
+/** Puts the bytes of a PDU into the output; `flush` sends them. */
+export function writeFramed(output: Output, framed: Uint8Array): void {
   const at = output.reserve(framed.length);
   output.bytes.set(framed, at);
   output.commit(framed.length);

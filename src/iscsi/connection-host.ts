@@ -3,9 +3,11 @@ import type { Connection } from './connection.ts';
 import type { DataPlane } from './data-plane.ts';
 import type { ServerCounter, TargetObserver } from './events.ts';
 import type { NegotiationOffer } from './keys.ts';
+import type { LoginGrant } from './login-types.ts';
 import type { PortalAddress, TargetPolicy } from './policy.ts';
 import type { Session } from './session.ts';
 import type { Target } from './target.ts';
+import { TextPhase } from './text-phase.ts';
 
 /** What a connection needs of the server it belongs to. */
 export interface ConnectionHost {
@@ -35,4 +37,22 @@ export interface ConnectionHost {
   closed(connection: Connection): void;
   /** Nothing of the session can reach a device any more. */
   sessionEnded(session: Session): void;
+}
+
+/** Text negotiation of a session that came in by `portal`. */
+export function textPhaseOf(
+  host: ConnectionHost,
+  portal: PortalAddress,
+  grant: LoginGrant,
+): TextPhase {
+  return new TextPhase({
+    directory: {
+      targetsFor: (name) => host.policy.targetsFor(name),
+      addresses: () => host.addresses(portal),
+    },
+    initiatorName: grant.initiatorName,
+    targetName: grant.targetName,
+    offer: host.offer,
+    limitBytes: grant.negotiated.initiatorSegmentBytes,
+  });
 }

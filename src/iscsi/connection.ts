@@ -1,5 +1,7 @@
 import { InternalError, messageOf } from '#base/mod.ts';
+import { writeFramed } from './answers.ts';
 import { Collector } from './collector.ts';
+import { textPhaseOf } from './connection-host.ts';
 import type { ConnectionHost } from './connection-host.ts';
 import type { Phase } from './connection-phase.ts';
 import type { Chunk, DataPlane } from './data-plane.ts';
@@ -11,12 +13,18 @@ import { KeepAlive } from './keep-alive.ts';
 import type { FeatureOwner } from './lane.ts';
 import { DISCOVERY_LIFE_MS, LOGIN_DEADLINE_MS, LOGIN_SEGMENT_BYTES_MAX } from './limits.ts';
 import { LoginMachine } from './login.ts';
-import type { LoginGrant, LoginOutcome } from './login.ts';
+import type { LoginGrant, LoginOutcome } from './login-types.ts';
 import { Output } from './output.ts';
 import type { Transport } from './output.ts';
-import { NO_DIGESTS, Opcode, decodeLoginRequest, encodeLoginResponse } from './pdu/mod.ts';
+import {
+  NO_DIGESTS,
+  Opcode,
+  decodeLoginRequest,
+  encodeLoginRequest,
+  encodeLoginResponse,
+} from './pdu/mod.ts';
 import { framePdu, opcodeOf } from './pdu/mod.ts';
-import type { LoginResponse, Pdu } from './pdu/mod.ts';
+import type { LoginRequest, LoginResponse } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
 import type { PortalAddress } from './policy.ts';
 import { Receiver } from './receiver.ts';
@@ -27,7 +35,6 @@ import { Session, describeSession } from './session.ts';
 import type { SessionOwner } from './session.ts';
 import { NO_LOGICAL_UNITS } from './target.ts';
 import type { Target } from './target.ts';
-import { TextPhase } from './text-phase.ts';
 
 /**
  * One connection from accept to close, whatever it is made of (a socket, or two arrays in a test).
@@ -135,13 +142,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
 
   // PduSink of the login phase.
 
-  header(
-    _view: DataView,
-    bytes: Uint8Array,
-    at: number,
-    _ahsBytes: number,
-    dataBytes: number,
-  ): void {
+  header(_v: DataView, bytes: Uint8Array, at: number, _ahsBytes: number, dataBytes: number): void {
     this.#collector.begin(bytes, at, dataBytes);
   }
 
@@ -157,7 +158,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
       this.lost('a PDU other than a login request before the login was over');
       return;
     }
-    this.#outcome(phase.machine, phase.machine.step(decodeLoginRequest(pdu)), pdu);
+    this.#outcome(phase.machine, phase.machine.step(decodeLoginRequest(pdu)));
   }
 
   fault(fault: ReceiveFault): void {
@@ -167,7 +168,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
 
   // Login.
 
-  #outcome(machine: LoginMachine, outcome: LoginOutcome, request: Pdu): void {
+  #outcome(machine: LoginMachine, outcome: LoginOutcome): void {
     switch (outcome.kind) {
       case 'reply':
         this.#sendLogin(outcome.response);
@@ -176,7 +177,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
         this.#refuse(machine, outcome.response, outcome.reason);
         return;
       case 'handover':
-        this.#handOver(outcome.home, request);
+        this.#handOver(outcome.home, outcome.request);
         return;
       case 'admit':
         this.#admit(machine, outcome.response, outcome.grant);
@@ -184,12 +185,12 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   }
 
   /** The connection goes on in another thread, as if it had come in there. */
-  #handOver(home: number, request: Pdu): void {
+  #handOver(home: number, request: LoginRequest): void {
     this.#phase = { name: 'closed' };
     this.#receiver.stop();
     this.#output.close();
     this.#host.closed(this);
-    this.#host.handOver(this, home, framePdu(request, NO_DIGESTS));
+    this.#host.handOver(this, home, framePdu(encodeLoginRequest(request), NO_DIGESTS));
   }
 
   #refuse(machine: LoginMachine, response: LoginResponse, reason: string): void {
@@ -245,7 +246,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   }
 
   #open(response: LoginResponse, grant: LoginGrant, target: Target | null): void {
-    const { clock, observer, counters, offer, policy } = this.#host;
+    const { clock, observer, counters, offer } = this.#host;
     const { id, tsih } = this.#host.newSession();
     const ends = { peer: this.peer, portal: this.portal };
     const info = describeSession({ id, tsih, grant, ...ends, sinceWallMs: clock.wallMs() });
@@ -253,16 +254,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     const startedMs = clock.monotonicMs();
     const session = new Session({ info, grant, owner: this, startedMs });
     const feature = new FullFeature(session, scsi, this.#output, this);
-    const text = new TextPhase({
-      directory: {
-        targetsFor: (name) => policy.targetsFor(name),
-        addresses: () => this.#host.addresses(this.portal),
-      },
-      initiatorName: grant.initiatorName,
-      targetName: grant.targetName,
-      offer,
-      limitBytes: grant.negotiated.initiatorSegmentBytes,
-    });
+    const text = textPhaseOf(this.#host, this.portal, grant);
     const services = new Services({ session, feature, target, text, owner: this, counters });
     this.other = services;
     this.#receiver.segmentBytesMax = offer.receiveSegmentBytes;
@@ -279,10 +271,7 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   }
 
   #sendLogin(response: LoginResponse): void {
-    const framed = framePdu(encodeLoginResponse(response), NO_DIGESTS);
-    const at = this.#output.reserve(framed.length);
-    this.#output.bytes.set(framed, at);
-    this.#output.commit(framed.length);
+    writeFramed(this.#output, framePdu(encodeLoginResponse(response), NO_DIGESTS));
     this.#output.flush();
   }
 

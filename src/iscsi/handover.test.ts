@@ -116,7 +116,7 @@ test('the login arrives byte by byte and goes over whole', async (t) => {
   socket.destroy();
 });
 
-test('own targets stay, unknown ones are refused, and a started login does not move', async (t) => {
+test('own targets stay, and unknown ones are refused', async (t) => {
   const threads = await twoThreads();
   t.after(threads.close);
   const own = await threads.dial();
@@ -129,12 +129,20 @@ test('own targets stay, unknown ones are refused, and a started login does not m
   unknown.write(loginBytes({ target: 'iqn.2026-11.test:nobody' }));
   assert.equal(await answerOf(unknown), LoginStatus.NOT_FOUND);
 
+  assert.deepEqual(threads.homes, []);
+});
+
+test('a text in two pieces goes over as one', async (t) => {
+  const threads = await twoThreads();
+  t.after(threads.close);
   const split = await threads.dial();
   split.write(loginBytes({ continued: true }));
   assert.equal(await answerOf(split), LoginStatus.SUCCESS);
   split.write(loginBytes({ empty: true }));
-  assert.equal(await answerOf(split), LoginStatus.SERVICE_UNAVAILABLE);
-  assert.deepEqual(threads.homes, []);
+  assert.equal(await answerOf(split), LoginStatus.SUCCESS);
+  assert.deepEqual(threads.homes, [HOME]);
+  assert.equal(threads.back.stats().sessions.length, 1);
+  split.destroy();
 });
 
 test('discovery shows the targets of all threads, each once', async (t) => {

@@ -6,7 +6,7 @@ import { ExportPolicy } from './export-policy.ts';
 import { DEFAULT_OFFER } from './keys.ts';
 import { LOGIN_ROUNDS_MAX } from './limits.ts';
 import { LoginMachine } from './login.ts';
-import type { LoginOutcome } from './login.ts';
+import type { LoginOutcome } from './login-types.ts';
 import { Stage } from './pdu/mod.ts';
 import type { LoginRequest } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';

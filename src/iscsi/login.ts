@@ -1,51 +1,17 @@
 import { DecodeError, PolybootError } from '#base/mod.ts';
 import { ChapExchange } from './chap.ts';
 import { DEFAULTS, KEYS, firstCommon, negotiateKey } from './keys.ts';
-import type { Negotiated, NegotiationOffer } from './keys.ts';
+import type { Negotiated } from './keys.ts';
 import { COMMAND_WINDOW, LOGIN_ROUNDS_MAX, LOGIN_SEGMENT_BYTES_MAX } from './limits.ts';
 import { LoginRefusal, misuse, refusalOf, unauthenticated } from './login-refusal.ts';
+import type { LoginEnvironment, LoginGrant, LoginOutcome } from './login-types.ts';
 import { normalizeIscsiName } from './names.ts';
 import { NO_BYTES, Stage } from './pdu/mod.ts';
 import type { LoginRequest, LoginResponse } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
-import type { ChapCredentials, PortalAddress, TargetPolicy } from './policy.ts';
+import type { ChapCredentials } from './policy.ts';
 import { TextCollector, TextSender, encodeText } from './text.ts';
 import type { KeyValue } from './text.ts';
-
-/** What decides and limits a login; the same for all connections of a portal but for `peer`. */
-export type LoginEnvironment = {
-  readonly policy: TargetPolicy;
-  readonly portal: PortalAddress;
-  readonly peer: PortalAddress;
-  readonly portalGroupTag: number;
-  readonly offer: NegotiationOffer;
-  readonly random: (bytes: number) => Uint8Array;
-  /** True when a session with this TSIH exists: joining it would make MC/S, which we refuse. */
-  readonly sessionExists: (tsih: number) => boolean;
-};
-
-/** What a granted login established. */
-export type LoginGrant = {
-  readonly kind: 'normal' | 'discovery';
-  readonly initiatorName: string;
-  readonly targetName: string;
-  readonly isid: string;
-  readonly cid: number;
-  readonly negotiated: Readonly<Negotiated>;
-  readonly authenticated: boolean;
-  readonly firmware: boolean;
-  /** CmdSN of the first command, and StatSN after the last login response. */
-  readonly cmdSn: number;
-  readonly statSn: number;
-};
-
-/** What a login request leads to. */
-export type LoginOutcome =
-  | { readonly kind: 'reply'; readonly response: LoginResponse }
-  | { readonly kind: 'refuse'; readonly response: LoginResponse; readonly reason: string }
-  /** Another thread has the target: it takes the connection, with this first request. */
-  | { readonly kind: 'handover'; readonly home: number }
-  | { readonly kind: 'admit'; readonly response: LoginResponse; readonly grant: LoginGrant };
 
 type Identity = {
   readonly kind: 'normal' | 'discovery';
@@ -95,6 +61,8 @@ export class LoginMachine {
   readonly #result: Negotiated = { ...DEFAULTS };
   #first: LoginRequest | null = null;
   #identity: Identity | null = null;
+  /** Text that came before it was known who logs in. */
+  #pieces: Uint8Array[] = [];
   #auth: Auth = { name: 'open' };
   #stage: number = Stage.SECURITY;
   #statSn = 0;
@@ -126,7 +94,7 @@ export class LoginMachine {
       return this.#step(request);
     } catch (e) {
       if (e instanceof LoginRefusal) return this.#refuse(request, e);
-      if (e instanceof Handover) return { kind: 'handover', home: e.home };
+      if (e instanceof Handover) return this.#handOver(request, e.home);
       if (e instanceof DecodeError) {
         return this.#refuse(request, new LoginRefusal(LoginStatus.INITIATOR_ERROR, e.message));
       }
@@ -142,10 +110,12 @@ export class LoginMachine {
   #step(request: LoginRequest): LoginOutcome {
     this.#check(request);
     if (!this.#sender.done) return this.#reply(request, []);
+    if (this.#identity === null) this.#pieces.push(request.data);
     const pairs = this.#text.add(request.data, request.more);
     if (pairs === null) return this.#reply(request, []);
     const fresh = this.#note(pairs);
     this.#identity ??= this.#identify(request);
+    this.#pieces = [];
     const identity = this.#identity;
     const replies: KeyValue[] = [];
     if (!this.#tagSent && identity.kind === 'normal') {
@@ -221,17 +191,23 @@ export class LoginMachine {
     const targetName = this.#name('TargetName');
     const { portal, peer, policy } = this.#env;
     const verdict = policy.authorize({ initiatorName, targetName, portal, peer });
-    if (verdict.kind === 'handover') throw this.#handover(verdict.home);
+    if (verdict.kind === 'handover') throw new Handover(verdict.home);
     if (verdict.kind !== 'allow') throw refusalOf(verdict);
     this.#demandSecurity(request, verdict.chap);
     return { kind: 'normal', initiatorName, targetName, chap: verdict.chap };
   }
 
-  /** Only a login that we have answered nothing yet can begin again elsewhere. */
-  #handover(home: number): Handover | LoginRefusal {
-    if (this.#rounds === 1) return new Handover(home);
-    const why = 'names come in the first request here';
-    return new LoginRefusal(LoginStatus.SERVICE_UNAVAILABLE, why);
+  /**
+   * Until here only pieces of one text came (C bit) and were answered with nothing: as one request,
+   * with the last one's numbers, they begin the login again elsewhere.
+   */
+  #handOver(request: LoginRequest, home: number): LoginOutcome {
+    const data = concat(this.#pieces);
+    if (data.length <= LOGIN_SEGMENT_BYTES_MAX) {
+      return { kind: 'handover', home, request: { ...request, data } };
+    }
+    const why = 'the names come with too much other text';
+    return this.#refuse(request, new LoginRefusal(LoginStatus.SERVICE_UNAVAILABLE, why));
   }
 
   #name(key: 'InitiatorName' | 'TargetName'): string {
@@ -389,4 +365,14 @@ export class LoginMachine {
       data: data.length === 0 ? NO_BYTES : data,
     };
   }
+}
+
+function concat(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }

@@ -2,7 +2,7 @@ import type { Nexus } from '#scsi/mod.ts';
 import type { FenceReason, SessionInfo, Traffic } from './events.ts';
 import type { Negotiated } from './keys.ts';
 import { COMMAND_WINDOW, SEND_SEGMENT_BYTES_MAX } from './limits.ts';
-import type { LoginGrant } from './login.ts';
+import type { LoginGrant } from './login-types.ts';
 import { initiatorPortName } from './names.ts';
 import { BHS_BYTES, DIGEST_BYTES } from './pdu/mod.ts';
 import type { PortalAddress } from './policy.ts';

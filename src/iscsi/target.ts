@@ -1,6 +1,6 @@
 import type { ScsiTarget } from '#scsi/mod.ts';
 import type { FenceReason } from './events.ts';
-import type { LoginGrant } from './login.ts';
+import type { LoginGrant } from './login-types.ts';
 import type { Export } from './policy.ts';
 import type { Session } from './session.ts';
 
