@@ -6,6 +6,8 @@ import type { DiskFormat } from './formats.ts';
 export type ForeignFormat = Exclude<DiskFormat, 'raw' | 'qcow2'>;
 
 const SECTOR_BYTES = 512;
+/** DESC_SIZE of QEMU's block/vmdk.c. */
+const QEMU_DESCRIPTOR_BYTES = 20 * SECTOR_BYTES;
 /** Descriptors of vmdk files have some hundred bytes; VMware allows 20 sectors. */
 const DESCRIPTOR_BYTES_MAX = 64 * 1024;
 
@@ -60,7 +62,9 @@ function checkVmdk(path: string, read: Read): void {
     throw foreign(path, `its kind is "${printable(said('createType') ?? 'none', 40)}"`);
   }
   const parent = said('parentCID')?.toLowerCase() ?? 'ffffffff';
-  if (parent !== 'ffffffff' || said('parentFileNameHint') !== undefined) {
+  // QEMU looks for the parent at a fixed place, wherever the header says that the descriptor is.
+  const fixed = read(SECTOR_BYTES, QEMU_DESCRIPTOR_BYTES).toString('latin1');
+  if (parent !== 'ffffffff' || `${text}${fixed}`.includes('parentFileNameHint')) {
     throw foreign(path, 'it stands on another file');
   }
 }

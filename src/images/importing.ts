@@ -16,7 +16,7 @@ import type { Image, ImageWork } from './image.ts';
 import { followed, type MakingVerbs } from './making.ts';
 import { nameFromPath } from './names.ts';
 import { unpack } from './packing.ts';
-import { fileOpts, lockedRawOpts, qemuImg, qemuImgSize } from './qemu-img.ts';
+import { fileName, lockedRawOpts, qemuImg, qemuImgSize } from './qemu-img.ts';
 
 /** What a caller may say of a file that comes in. */
 export type ImportOptions = {
@@ -140,8 +140,8 @@ async function convert(
   const whole = Math.ceil(sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
   ftruncateSync(fd, whole);
   // The target is there already, locked by us, and empty.
-  const options = ['-p', '-n', '--target-is-zero', '--image-opts', '--target-image-opts'];
-  const args = ['convert', ...options, fileOpts(path, format), lockedRawOpts(partial)];
+  const options = ['-p', '-n', '--target-is-zero', '--target-image-opts'];
+  const args = ['convert', ...options, fileName(path, format), lockedRawOpts(partial)];
   await qemuImg(args, work, undefined, sizeBytes);
   return whole;
 }

@@ -14,7 +14,7 @@ import { DiskFile } from './disk-file.ts';
 import { sourceOf } from './disk-source.ts';
 import type { Image, ImageRecord, ImageWork } from './image.ts';
 import type { Layer } from './layer.ts';
-import { nameFromPath } from './names.ts';
+import { isNbdUrl, nameFromPath } from './names.ts';
 import { commitNew } from './overlay-file.ts';
 import type { BuildRequest } from './recipes/debian-options.ts';
 import { findRecipe } from './recipes/recipe.ts';
@@ -37,16 +37,14 @@ export class MakingVerbs {
   }
 
   /**
-   * Adds a raw file, a qcow2 file without a base (named .qcow2), a CD image (named .iso) or a block
-   * device, used where it is and never deleted. The name follows from the path when not given.
-   * Rejects with UserError.
+   * Adds a raw file, a qcow2 file without a base (named .qcow2), a CD image (named .iso), a block
+   * device or an NBD export (by its URL), used where it is and never deleted. The name follows from
+   * the path when not given. Rejects with UserError.
    */
   async add(path: string, options: { name?: string; note?: string } = {}): Promise<Image> {
-    if (!isAbsolute(path)) throw new InternalError(`"${path}" is not absolute`);
-    const format = checkExtension(path);
-    const shape = format === 'qcow2' ? await qcow2Shape(path) : rawShape(path);
     const core = this.#core;
-    const real = realpathSync(path);
+    const shape = await shapeInPlace(path);
+    const real = shape.kind === 'nbd' ? path : realpathSync(path);
     const twin = core.repository.layers().find((layer) => layer.path === real);
     if (twin !== undefined) throw sameFile(path, core, twin);
     const name = options.name ?? nameFromPath(path);
@@ -226,6 +224,17 @@ export function followed(
       work.progress?.({ phase, doneBytes, totalBytes });
     },
   };
+}
+
+/** What is at a path, or behind an NBD URL. Rejects with UserError, EnvironmentError. */
+async function shapeInPlace(path: string): Promise<ImageShape> {
+  if (isNbdUrl(path)) {
+    return withDisk({ kind: 'nbd', url: path }, 'read', ({ sizeBytes, blockBytes }) =>
+      Promise.resolve({ kind: 'nbd', sizeBytes, blockBytes }),
+    );
+  }
+  if (!isAbsolute(path)) throw new InternalError(`"${path}" is not absolute`);
+  return checkExtension(path) === 'qcow2' ? qcow2Shape(path) : rawShape(path);
 }
 
 function rawShape(path: string): ImageShape {

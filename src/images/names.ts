@@ -24,3 +24,8 @@ export function nameFromPath(path: string): string {
   const name = stem.replaceAll(/[^a-z0-9._-]+/g, '-').replace(/^[^a-z0-9]+/, '');
   return name.slice(0, MAX_NAME_LENGTH) || 'image';
 }
+
+/** Whether the text is the address of an NBD export rather than a path. */
+export function isNbdUrl(text: string): boolean {
+  return /^nbd(\+unix)?:\/\//.test(text);
+}

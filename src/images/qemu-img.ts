@@ -15,11 +15,14 @@ function imageOpts(options: Readonly<Record<string, string>>): string {
 }
 
 /**
- * A file as exactly that format in exactly that file: nothing is probed, and a name that begins
- * with `json:` or `nbd:` is the name of a file.
+ * A file as exactly that format in exactly that file, as `json:` name for qemu-img: nothing is
+ * probed, a name that begins with `json:` or `nbd:` is the name of a file, and a vmdk has no parent
+ * whatever it says.
  */
-export function fileOpts(path: string, format: DiskFormat): string {
-  return imageOpts({ driver: format, 'file.driver': 'file', 'file.filename': path });
+export function fileName(path: string, format: DiskFormat): string {
+  const file = { driver: 'file', filename: path };
+  const alone = format === 'vmdk' ? { backing: null } : {};
+  return `json:${JSON.stringify({ driver: format, file, ...alone })}`;
 }
 
 /** A chain (from the top down) as our records have it; what stands in the files does not count. */
@@ -52,7 +55,7 @@ export async function qemuImgSize(
   work: ImageWork,
 ): Promise<number> {
   const lines: string[] = [];
-  const args = ['info', '--output=json', '--image-opts', fileOpts(path, format)];
+  const args = ['info', '--output=json', fileName(path, format)];
   await qemuImg(args, work, (line) => lines.push(line));
   const text = lines.join('\n');
   const info: unknown = JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1));

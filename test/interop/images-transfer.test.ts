@@ -148,6 +148,17 @@ test('import: what would open another file is refused unopened (hostile case 35)
   hidden.write(extent, 512, 'latin1');
   writeFileSync(join(root, 'hidden.vmdk'), hidden);
   await refused(join(root, 'hidden.vmdk'), 'foreign-parts');
+  // A sound descriptor where the header points to, and another where QEMU looks for the parent.
+  const twofold = readFileSync(parent);
+  const sound = Buffer.from(twofold.subarray(512, 512 + 20 * 512));
+  const elsewhere = Buffer.alloc(64 * 1024);
+  sound.copy(elsewhere);
+  const moved = Buffer.concat([twofold, elsewhere]);
+  moved.writeBigUInt64LE(BigInt(twofold.length / 512), 28);
+  moved.fill(0, 512, 512 + 20 * 512);
+  moved.write(`parentFileNameHint="${base}"\n`, 512, 'latin1');
+  writeFileSync(join(root, 'twofold.vmdk'), moved);
+  await refused(join(root, 'twofold.vmdk'), 'foreign-parts');
   const vhd = join(root, 'diff.vhd');
   qemuImg('create', '-q', '-f', 'vpc', vhd, '8M');
   const bytes = readFileSync(vhd);
@@ -241,4 +252,32 @@ test('export: a chain goes out as one file of any kind, and packed', async (t) =
     (name) => name.startsWith('.') || name.endsWith('unpacked'),
   );
   assert.deepEqual(left, []);
+});
+
+test('an NBD export is used where it is: read, written, copied', async (t) => {
+  const it = bench(t);
+  if (it === undefined || !need(t, { tools: ['qemu-nbd'] })) return;
+  const { root, library } = it;
+  const raw = rawDisk(root);
+  const [socket, pidFile] = [join(root, 'nbd.sock'), join(root, 'nbd.pid')];
+  const args = ['--fork', '--pid-file', pidFile, '-t', '-x', 'pc7', '-k', socket, '-f', 'raw'];
+  execFileSync('qemu-nbd', [...args, raw]);
+  const pid = Number(readFileSync(pidFile, 'utf8'));
+  t.after(() => {
+    process.kill(pid, 'SIGTERM');
+  });
+  const image = await library.add(`nbd+unix:///pc7?socket=${socket}`, { name: 'pc7' });
+  assert.deepEqual([image.kind, image.sizeBytes, image.owned], ['nbd', 8 * MIB, false]);
+  assert.equal(library.show('pc7').present, true);
+  assert.equal((await library.inspect('pc7')).sizeBytes, 8 * MIB);
+  assert.deepEqual(
+    (await library.check('pc7')).problems.map((p) => p.severity).includes('error'),
+    false,
+  );
+  const copy = await library.clone('pc7', 'copy');
+  assert.ok(readFileSync(copy.path).equals(readFileSync(raw)));
+  await assert.rejects(library.freeze('pc7'), { code: 'image-kind' });
+  await assert.rejects(library.resize('pc7', 16 * MIB), { code: 'image-kind' });
+  await library.remove('pc7');
+  await assert.rejects(library.add(`nbd+unix:///none?socket=${socket}`));
 });

@@ -39,6 +39,12 @@ const pathSchema = z
   .startsWith('/', 'must be an absolute path on the server')
   .refine((path) => !path.includes('\0'), 'must not contain NUL');
 
+/** NBD URI specification: `nbd://host[:port]/export`, `nbd+unix:///export?socket=/path`. */
+const nbdUrlSchema = z
+  .string()
+  .max(4096)
+  .regex(/^nbd(\+unix)?:\/\/[\x21-\x7e]+$/, 'must be an nbd:// address');
+
 /** An image, or one of its points: "win98", "win98@2". */
 const imageRefSchema = z
   .string()
@@ -76,7 +82,7 @@ const userSchema = z.strictObject({
 export const imageRequestSchema = z.discriminatedUnion('action', [
   z.strictObject({
     action: z.literal('add'),
-    path: pathSchema,
+    path: z.union([pathSchema, nbdUrlSchema]),
     name: imageNameSchema.exactOptional(),
     note: noteSchema.exactOptional(),
   }),
