@@ -4,12 +4,17 @@ import { mkdtemp, mkdir, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { need } from '../lab/need.ts';
 import { forSeeds, seeds } from '../sim/random.ts';
-import { makeDisks } from './kill-disk.ts';
+import { makeDisks, makeHastyDisks } from './kill-disk.ts';
 import { Lane } from './lane.ts';
 
 /** A file system in memory, where there is one. */
 const MEMORY = '/dev/shm';
+
+test('QEMU is here to judge a part of the images', (t) => {
+  need(t, { tools: ['qemu-img'] });
+});
 
 /**
  * Durability contract 2 and 7, hostile case 39: the target is killed at more than a thousand random
@@ -24,7 +29,7 @@ test('kill -9 under load loses no acknowledged write', async (t) => {
   );
   t.after(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true }))));
   const env = { ...process.env, NODE_COMPILE_CACHE: join(folders[0] ?? '', 'cache') };
-  const all = seeds(1_080, 10_500);
+  const all = seeds(1_080, 10_600);
   const lanes = await Promise.all(
     Array.from({ length: Math.max(2, cpus().length) }, async (_, i) => {
       const place = join(folders[i % 2] ?? '', `lane-${i}`);
@@ -59,4 +64,15 @@ test('kill -9 under load loses no acknowledged write', async (t) => {
       `${sum((l) => l.tally.acknowledged)} commands answered, seeds ${all[0]} to ${all.at(-1)}`,
   );
   if (process.env['POLYBOOT_SEEDS'] === undefined) assert.ok(underLoad >= 1_000);
+});
+
+test('a target that answers before it writes is found out', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'polyboot-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const lane = new Lane(makeHastyDisks(folder), process.env);
+  t.after(() => lane.close());
+  await assert.rejects(
+    forSeeds(seeds(50, 50), (seed) => lane.round(seed)),
+    /lba \d+ has/,
+  );
 });

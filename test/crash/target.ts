@@ -6,8 +6,8 @@
  *
  * LUN n is the n-th disk. Prints `ready PORT IQN`; SIGTERM ends it.
  */
-import { AtomicLogFile, BasePool, openDisk } from '#block/mod.ts';
-import type { DiskSource } from '#block/mod.ts';
+import { AtomicLogFile, BasePool, FilterDevice, openDisk } from '#block/mod.ts';
+import type { BlockDone, DiskSource } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
 
@@ -17,15 +17,44 @@ export type TargetDisk = {
   readonly cache: 'writeback' | 'writethrough';
   /** Offers WRITE ATOMIC with this file as its log. */
   readonly log?: string;
+  /** Answers writes before it makes them: for the proof that the test can fail. */
+  readonly hasty?: boolean;
 };
 
 export const TARGET_IQN = 'iqn.2026-11.org.polyboot:crash';
 
+/** Time between a hasty device's answer and its write. */
+const HASTE_MS = 3;
+
+/** What a target must not do: GOOD for what is in its own memory only. */
+class HastyDevice extends FilterDevice {
+  override tryWrite(): boolean {
+    return false;
+  }
+
+  override write(
+    offset: number,
+    from: Uint8Array,
+    at: number,
+    lengthBytes: number,
+    done: BlockDone,
+  ): void {
+    const kept = Buffer.from(from.subarray(at, at + lengthBytes));
+    setTimeout(() => {
+      this.inner.write(offset, kept, 0, lengthBytes, () => {});
+    }, HASTE_MS);
+    queueMicrotask(() => {
+      done(null);
+    });
+  }
+}
+
 async function serve(disks: readonly TargetDisk[]): Promise<void> {
   const units = new LogicalUnitSet({ targetName: TARGET_IQN });
   const bases = new BasePool();
-  for (const [lun, { source, cache, log }] of disks.entries()) {
-    const device = await openDisk(source, {}, bases);
+  for (const [lun, { source, cache, log, hasty = false }] of disks.entries()) {
+    const opened = await openDisk(source, {}, bases);
+    const device = hasty ? new HastyDevice(opened) : opened;
     const identity = {
       vendor: 'POLYBOOT',
       product: 'CRASH',
