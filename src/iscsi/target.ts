@@ -15,7 +15,6 @@ export const NO_LOGICAL_UNITS: ScsiTarget = {
   nexusRemoved() {},
   logicalUnitReset: () => false,
   targetReset() {},
-  tasksCleared() {},
   hasLun: () => false,
 };
 

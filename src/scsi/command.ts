@@ -134,10 +134,5 @@ export interface ScsiTarget {
    */
   logicalUnitReset(lun: number, by: Nexus): boolean;
   targetReset(by: Nexus): void;
-  /**
-   * ABORT/CLEAR TASK SET by `by` aborted tasks of `other`: it gets the unit attention of SAM-5
-   * §7.4.
-   */
-  tasksCleared(lun: number, other: Nexus): void;
   hasLun(lun: number): boolean;
 }

@@ -105,10 +105,6 @@ export class LogicalUnitSet implements ScsiTarget, UnitHost {
     for (const unit of this.#units) unit?.reset();
   }
 
-  tasksCleared(lun: number, other: Nexus): void {
-    this.#units[lun]?.attentions.establish(other, Sense.COMMANDS_CLEARED);
-  }
-
   hasLun(lun: number): boolean {
     return this.#units[lun] !== undefined;
   }
