@@ -10,6 +10,7 @@ import type { TestContext } from 'node:test';
 import { silentLog } from '#base/mod.ts';
 import type { DriveExport } from '#boot/mod.ts';
 import { NO_DIGESTS, Stage, encodeLoginRequest, framePdu } from '#iscsi/pdu/mod.ts';
+import { encodeText } from '#iscsi/text.ts';
 import type { KeyValue } from '#iscsi/text.ts';
 import { DataPlane } from '../../src/app/data-plane.ts';
 import { RawInitiator, USUAL_KEYS, loginRequest } from './raw-initiator.ts';
@@ -110,6 +111,19 @@ test('hostile case 22: between threads: a login in two stages, and one byte by b
   });
   const { counters } = await plane.stats();
   assert.ok(counters['connections-handed-over'] > 0);
+});
+
+test('hostile case 22: between threads: names cut over two login requests', async (t) => {
+  const { dial } = await site(t);
+  await each(async (machine, n) => {
+    const peer = await dial();
+    const whole = encodeText([...namesOf(machine, n), ...USUAL_KEYS]);
+    const cut = 10 + n;
+    const part = { data: whole.slice(0, cut), more: true, transit: false };
+    assert.equal((await peer.loginStep([], part)).status, 0);
+    await onItsDisk(peer, await peer.loginStep([], { data: whole.slice(cut) }), machine);
+    peer.cut();
+  });
 });
 
 test('hostile case 22: between threads: peers that hang up on the way leave nothing', async (t) => {
