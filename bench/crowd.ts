@@ -8,8 +8,8 @@ import { GUEST_LIMIT_MS, macOf } from '../test/lab/vm.ts';
 
 /**
  * A class that powers on together: one machine alone, then many at once, from one golden Debian,
- * each on a fresh overlay. Seconds from power-on to the login prompt of the first and the last, what
- * the server read from the disk, its resident memory, and the space that each overlay takes.
+ * each on a fresh overlay. Seconds from power-on to the login prompt of the first and the last,
+ * what the server read from the disk, its resident memory, and the space that each overlay takes.
  *
  *     node bench/crowd.ts [--machines 20] [--memory 256]
  *

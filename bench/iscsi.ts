@@ -7,9 +7,9 @@
  * Every row is raced in each folder (/dev/shm, a RAM disk, and /var/tmp unless others are named):
  * operations per second (medians), processor time of the target per operation, the ratio to the
  * better of tgt's default and tuned settings, its goal and the verdict. With `--results` what is
- * measured is kept, and a row that is there already is not raced again: with `--for` the whole table
- * can be run in pieces. Exit code: 0 all goals reached (in the first folder, which is what they
- * are for), 1 some missed, 3 not finished: run it again.
+ * measured is kept, and a row that is there already is not raced again: with `--for` the whole
+ * table can be run in pieces. Exit code: 0 all goals reached (in the first folder, which is what
+ * they are for), 1 some missed, 3 not finished: run it again.
  */
 import { parseArgs } from 'node:util';
 import { startContenders } from './iscsi/contenders.ts';

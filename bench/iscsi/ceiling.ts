@@ -4,7 +4,8 @@
  *
  *   node bench/iscsi/ceiling.ts [--rounds 3] [--seconds 1] [--rows REGEX]
  *
- * Prints operations per second for the rows of `bench/iscsi.ts`: no target of one thread can have more.
+ * Prints operations per second for the rows of `bench/iscsi.ts`: no target of one thread can have
+ * more.
  */
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';

@@ -1,4 +1,6 @@
-/** Connects and logs in for a load: what comes after is the caller's, by the socket's descriptor. */
+/**
+ * Connects and logs in for a load: what comes after is the caller's, by the socket's descriptor.
+ */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';

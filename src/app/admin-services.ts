@@ -28,7 +28,9 @@ export function adminServices(server: BootServer, version: string): AdminService
   };
 }
 
-/** The library itself, but that a built system reports to the server it boots from: to this port. */
+/**
+ * The library itself, but that a built system reports to the server it boots from: to this port.
+ */
 function adminImages(images: ImageLibrary, reportPort: number): AdminImages {
   return {
     list: () => images.list(),

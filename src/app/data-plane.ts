@@ -30,8 +30,8 @@ type Options = {
 
 /**
  * The main thread's handle on the data plane: the iSCSI target with its disks, in threads of their
- * own, so that a busy target never delays a DHCP answer, and a disk that is slow or busy delays none
- * of another thread.
+ * own, so that a busy target never delays a DHCP answer, and a disk that is slow or busy delays
+ * none of another thread.
  *
  * All threads listen on the same portals; the kernel spreads the connections. A disk has one home,
  * since its state (reservations, sessions to fence, the tables of a qcow2) is not shared: a login
@@ -199,8 +199,8 @@ export class DataPlane {
 }
 
 /**
- * The portals, with ports chosen where none were named. A port that threads share can be shared with
- * another program too: so they are taken once without sharing. Throws EnvironmentError.
+ * The portals, with ports chosen where none were named. A port that threads share can be shared
+ * with another program too: so they are taken once without sharing. Throws EnvironmentError.
  */
 async function freePortals(portals: readonly PortalAddress[]): Promise<readonly PortalAddress[]> {
   const probe = new TargetServer();

@@ -23,8 +23,9 @@ export type DiskSpec = {
   /** What its serial number is made from; see `unitIdentity`. */
   readonly serial: string;
   /**
-   * Folder for what the unit keeps beyond the end of the process (reservations, saved mode pages, the
-   * log of atomic writes). Without it, and for disks that nobody writes, such things are refused.
+   * Folder for what the unit keeps beyond the end of the process (reservations, saved mode pages,
+   * the log of atomic writes). Without it, and for disks that nobody writes, such things are
+   * refused.
    */
   readonly stateFolder?: string;
 };
@@ -112,9 +113,9 @@ export class ServedDisk {
   }
 
   /**
-   * Lets the initiators' commands wait, flushes the image and closes it. Resolves when nothing holds
-   * it any more; then `resume` must follow, soon: initiators wait a minute or two. Rejects when the
-   * disk is failed.
+   * Lets the initiators' commands wait, flushes the image and closes it. Resolves when nothing
+   * holds it any more; then `resume` must follow, soon: initiators wait a minute or two. Rejects
+   * when the disk is failed.
    */
   hold(): Promise<void> {
     invariant(this.#hold === null, 'one hold at a time');

@@ -92,9 +92,9 @@ export interface BlockDevice {
    */
   rescan(done: BlockDone): void;
   /**
-   * Makes the disk `sizeBytes` large, a multiple of `blockBytes` and no less than it is; what is new
-   * reads as zeros. Answered when it is in force and durable. Absent where only the backend's owner
-   * can do that (a block device).
+   * Makes the disk `sizeBytes` large, a multiple of `blockBytes` and no less than it is; what is
+   * new reads as zeros. Answered when it is in force and durable. Absent where only the backend's
+   * owner can do that (a block device).
    */
   grow?(sizeBytes: number, done: BlockDone): void;
   /** The extent that begins at `offsetBytes`, at most `lengthBytes` long. */

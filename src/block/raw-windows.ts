@@ -5,8 +5,8 @@ const WINDOW_BYTES = 16 * 1024 * 1024;
 /** Windows lent at a time: 512 MiB of page table, which counts as resident memory of ours. */
 const WINDOWS_MAX = 32;
 /**
- * Bytes read from a window before it is lent: filling its page table costs some 2 ms, which a quarter
- * of it read again pays back.
+ * Bytes read from a window before it is lent: filling its page table costs some 2 ms, which a
+ * quarter of it read again pays back.
  */
 const WORTH_BYTES = 4 * 1024 * 1024;
 /** How long the kernel's word about what is resident is taken for granted. */

@@ -29,9 +29,9 @@ export { LentMessage, MESSAGE_PIECES_MAX } from './lent-message.ts';
 /** A device whose resident blocks can be sent straight from the page cache. */
 export interface LendingDevice {
   /**
-   * The address of a range for the kernel to read from, or 0: not now, read it. Good until the event
-   * loop turns, and only as an argument of system calls (`LentMessage`). Never blocks or throws. A
-   * filter passes it on only where it changes nothing about the data.
+   * The address of a range for the kernel to read from, or 0: not now, read it. Good until the
+   * event loop turns, and only as an argument of system calls (`LentMessage`). Never blocks or
+   * throws. A filter passes it on only where it changes nothing about the data.
    */
   lend(offsetBytes: number, lengthBytes: number): number;
 }
@@ -45,8 +45,8 @@ export function lendFrom(device: object, offsetBytes: number, lengthBytes: numbe
 /** From here on the copy costs more than a trip to the thread pool, which copies in parallel. */
 const TRY_READ_BYTES_MAX = 256 * 1024;
 /**
- * A disk that missed so often in a row is cold: asking costs as much as going to the thread pool, and
- * the kernel begins the read-ahead on our thread. Then every so manyth read is tried still.
+ * A disk that missed so often in a row is cold: asking costs as much as going to the thread pool,
+ * and the kernel begins the read-ahead on our thread. Then every so manyth read is tried still.
  */
 const COLD_AFTER_MISSES = 8;
 const COLD_TRY_EVERY = 8;

@@ -60,7 +60,8 @@ export class Admission<G extends Guest> {
     if (own >= HALF_OPEN_PER_ADDRESS_MAX) return 'too many unfinished logins from one address';
     if (this.#order.size < HALF_OPEN_MAX) return null;
     const most = this.#mostWaiting();
-    // Where nobody has more than others (a fresh IPv6 address for each connection), the oldest of all
+    // Where nobody has more than others (a fresh IPv6 address for each connection), the oldest of
+    // all
     // goes: honest logins are over long before it is their turn.
     const [oldest] = most.size > own + 1 ? most : this.#order;
     if (oldest !== undefined) {

@@ -281,7 +281,9 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#dataOut.settleData(task);
   }
 
-  /** A held task whose data was bad, or more than may be kept: never begun, answered in its turn. */
+  /**
+   * A held task whose data was bad, or more than may be kept: never begun, answered in its turn.
+   */
   #endHeld(task: Task): void {
     if (task.status === 0) endTask(task, TASK_SET_FULL);
     task.state = TaskState.RECEIVING;

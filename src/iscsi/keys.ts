@@ -162,8 +162,9 @@ export const KEYS: ReadonlyMap<string, KeyRule> = new Map<string, KeyRule>([
 ]);
 
 /**
- * Keys of which RFC 7143 §13 says "Irrelevant when: SessionType=Discovery". All others are negotiated
- * in discovery sessions too: open-iscsi 2.1.8 gives up over an Irrelevant ErrorRecoveryLevel.
+ * Keys of which RFC 7143 §13 says "Irrelevant when: SessionType=Discovery". All others are
+ * negotiated in discovery sessions too: open-iscsi 2.1.8 gives up over an Irrelevant
+ * ErrorRecoveryLevel.
  */
 const IRRELEVANT_IN_DISCOVERY: ReadonlySet<string> = new Set([
   'MaxConnections',

@@ -3,8 +3,8 @@
  *
  * One connection at rest holds its task pool and nothing else. At work it holds at most
  * OUTPUT_BYTES_MAX of unsent output, COLD_WRITE_BYTES_MAX plus one receive buffer of writes that
- * the device has not answered, COLD_READ_BYTES_MAX of reads in the same state, and one data segment when
- * data digests are on: about 10 MiB in the worst case.
+ * the device has not answered, COLD_READ_BYTES_MAX of reads in the same state, and one data segment
+ * when data digests are on: about 10 MiB in the worst case.
  */
 
 /** Data that a peer may send before login: RFC 7143 §13.12, the default before it is negotiated. */

@@ -1,10 +1,10 @@
 import { addressOf, bindCall } from './libc.ts';
 
 /**
- * Addresses of a file's pages (mmap(2)), to be given to the kernel: a send whose source is a mapping
- * copies from the page cache into the socket, without a copy in between and without a pread(2) per
- * block. Nothing here ever touches the memory itself: a file that was cut short makes a system call
- * answer EFAULT, where a load would be SIGBUS.
+ * Addresses of a file's pages (mmap(2)), to be given to the kernel: a send whose source is a
+ * mapping copies from the page cache into the socket, without a copy in between and without a
+ * pread(2) per block. Nothing here ever touches the memory itself: a file that was cut short makes
+ * a system call answer EFAULT, where a load would be SIGBUS.
  */
 const PROT_READ = 1;
 const MAP_SHARED = 1;
@@ -59,14 +59,16 @@ export class FileMap {
     return mincore()(this.address + offsetBytes, lengthBytes, addressOf(into)) === 0;
   }
 
-  /** Forgets the page table of a range: it counts as our memory no longer, and comes back by use. */
+  /**
+   * Forgets the page table of a range: it counts as our memory no longer, and comes back by use.
+   */
   release(offsetBytes: number, lengthBytes: number): void {
     madvise()(this.address + offsetBytes, lengthBytes, MADV_DONTNEED);
   }
 
   /**
-   * Nothing may use an address of it any more. Taking a full page table apart costs 14 ms per 256 MiB
-   * under virtualisation, so the thread pool does it.
+   * Nothing may use an address of it any more. Taking a full page table apart costs 14 ms per 256
+   * MiB under virtualisation, so the thread pool does it.
    */
   close(): void {
     munmap().async(this.address, this.lengthBytes, () => {});

@@ -7,8 +7,8 @@ import { checkMedium } from './media.ts';
 import type { InstallSession } from './sessions.ts';
 
 /**
- * Does it; resolves to what there is to say about it. Throws UserError (no such drive, a file that is
- * no such medium), EnvironmentError (the installation ended meanwhile) or QmpError.
+ * Does it; resolves to what there is to say about it. Throws UserError (no such drive, a file that
+ * is no such medium), EnvironmentError (the installation ended meanwhile) or QmpError.
  */
 export async function steer(session: InstallSession, action: InstallAction): Promise<string> {
   const qmp = await connectTo(session);

@@ -18,8 +18,8 @@ class Missing extends InternalError {
 }
 
 /**
- * What `inspectDisk` says of a device that is read asynchronously, wherever it is: the inspection is
- * repeated with each piece that it lacked, a handful of times. Rejects with BlockError.
+ * What `inspectDisk` says of a device that is read asynchronously, wherever it is: the inspection
+ * is repeated with each piece that it lacked, a handful of times. Rejects with BlockError.
  */
 export async function inspectDevice(device: BlockDevice): Promise<DiskReport> {
   const pieces = new Map<number, Uint8Array>();

@@ -24,9 +24,9 @@ export type InstallOptions = InstallRequest & {
 };
 
 /**
- * Runs a virtual machine on the disk for somebody who installs a system by hand. The disk is our own
- * iSCSI target and the BIOS shows the geometry that iPXE will show: what is installed here boots
- * over the network. Resolves when the machine is off. Throws UserError, EnvironmentError.
+ * Runs a virtual machine on the disk for somebody who installs a system by hand. The disk is our
+ * own iSCSI target and the BIOS shows the geometry that iPXE will show: what is installed here
+ * boots over the network. Resolves when the machine is off. Throws UserError, EnvironmentError.
  */
 export async function install(options: InstallOptions): Promise<number> {
   const { terminal } = options;
@@ -56,7 +56,9 @@ export async function install(options: InstallOptions): Promise<number> {
 
 type Served = { readonly disk: ServedDisk; readonly source: DriveSource };
 
-/** The target is on loopback, where other users of this host are too: they do not know the secret. */
+/**
+ * The target is on loopback, where other users of this host are too: they do not know the secret.
+ */
 async function serve(
   server: TargetServer,
   options: InstallOptions,
