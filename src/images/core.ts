@@ -148,7 +148,7 @@ export class LibraryCore {
    * under their partial names. Layers that nothing needs any more go, and the files that we own.
    */
   commit(change: LibraryChange, add: readonly Layer[] = [], durable = true): void {
-    const whole = swept(this.repository, change);
+    const whole = swept(this.repository, change, this.jobs.readOf('layer'));
     const removed = (whole.removeLayers ?? []).flatMap((id) => this.repository.layer(id) ?? []);
     const remove = removed.filter((layer) => layer.owned);
     this.folder.commit({ add, remove, durable }, () => {

@@ -14,6 +14,13 @@ type Job = { readonly what: string; readonly change: Set<string>; readonly read:
 export class Jobs {
   readonly #running = new Set<Job>();
 
+  /** The things named "KIND:…" that somebody reads just now. */
+  readOf(kind: string): string[] {
+    return [...this.#running]
+      .flatMap((job) => [...job.read])
+      .flatMap((claim) => (claim.startsWith(`${kind}:`) ? [claim.slice(kind.length + 1)] : []));
+  }
+
   /** Runs `work` with its claims held. Throws UserError conflict `image-busy`. */
   async run<T>(what: string, claims: Claims, work: () => T | Promise<T>): Promise<T> {
     const job = { what, change: new Set(claims.change), read: new Set(claims.read) };

@@ -464,6 +464,45 @@ test('one change of a chain at a time; the second is told what is under way (hos
   await library.snapshot('a');
 });
 
+test('machines boot while their golden image is worked on, and a base in use is not swept', async (t) => {
+  const { library, repository } = bench(t);
+  await library.create('golden', blank);
+  await library.freeze('golden');
+  await library.overlay('golden', 'o');
+  await library.promote('o');
+  await library.remove('o');
+  const drives = [drive('golden', 'overlay-kept')];
+  const starts = ['m1', 'm2', 'm3'].map((id) =>
+    library.prepareBoot({ id, name: id }, drives, true),
+  );
+  const [, ...problems] = await Promise.all([library.flatten('golden'), ...starts]);
+  assert.deepEqual(problems, [[], [], []]);
+  // An overlay on a point that is forgotten while it is made.
+  await library.flatten('golden');
+  const [made] = await Promise.all([
+    library.overlay('golden@1', 'old'),
+    library.remove('golden@1'),
+  ]);
+  assert.equal(await textAt(library.sourceOf(made.image.name), MIB), '');
+  for (const layer of repository.layers())
+    assert.ok(layer.parent === undefined || repository.layer(layer.parent) !== undefined);
+});
+
+test('what was never flushed is not served after the host has started again', async (t) => {
+  const { library, repository, open } = bench(t);
+  await library.create('golden', blank);
+  await library.freeze('golden');
+  const fresh = drive('golden', 'overlay-fresh');
+  await library.prepareBoot(P4, [fresh], true);
+  const [overlay] = repository.overlays();
+  assert.ok(overlay !== undefined);
+  repository.commit({ putOverlays: [{ ...overlay, hostBoot: 'an earlier one' }] });
+  const later = open();
+  assert.equal(later.diskOf(P4, fresh), undefined);
+  await later.prepareBoot(P4, [fresh], false);
+  assert.notEqual(later.diskOf(P4, fresh)?.layer, overlay.layer);
+});
+
 test('a chain that would become too deep is refused with the way out', async (t) => {
   const { library } = bench(t);
   await library.create('a', { preset: 'gpt', sizeBytes: MIB });

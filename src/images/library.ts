@@ -220,11 +220,16 @@ export class ImageLibrary {
       await this.#points.forget(image.name, point.number);
       return;
     }
+    const refuseUsed = (): void => {
+      const users = [...this.#core.options.usersOf(name), ...dependantsOf(this.#core, name)];
+      if (users.length > 0) throw inUse(name, users);
+    };
+    // Before anything is taken off a machine for it, and when nothing can change any more.
+    refuseUsed();
     const claims = { change: [`image:${name}`, `layer:${layer.id}`] };
     await this.#core.jobs.run(`the removal of "${name}"`, claims, () =>
       this.#core.quiet(layer, name, 'the removal', () => {
-        const users = [...this.#core.options.usersOf(name), ...dependantsOf(this.#core, name)];
-        if (users.length > 0) throw inUse(name, users);
+        refuseUsed();
         this.#checking.refuseLocked(layer);
         const points = this.#core.pointsOf(name);
         this.#core.commit({ removeImages: [name], removePoints: points });

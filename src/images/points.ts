@@ -248,8 +248,9 @@ export class PointVerbs {
   }
 
   #changing<T>(what: string, image: Image, work: () => Promise<T>): Promise<T> {
-    const claims = { change: [`image:${image.name}`, `layer:${image.head}`] };
-    return this.#core.jobs.run(what, claims, work);
+    // A layer that is frozen already does not change: machines boot from it meanwhile.
+    const layers = image.frozen ? [] : [`layer:${image.head}`];
+    return this.#core.jobs.run(what, { change: [`image:${image.name}`, ...layers] }, work);
   }
 
   #point(image: ImageRecord, layer: Layer, comment: string | undefined): ImagePoint {

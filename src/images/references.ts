@@ -21,13 +21,18 @@ export function chainOf(repository: Pick<ImageRepository, 'layer'>, id: string):
 /**
  * `change`, and with it the removal of every layer that nothing refers to any more once it is made.
  * Something refers to a layer when it is the head of an image, a point, an overlay of a machine, or
- * below one of these.
+ * below one of these. Layers that are `read` just now stay as if something referred to them: a later
+ * change takes them away.
  */
-export function swept(repository: ImageRepository, change: LibraryChange): LibraryChange {
+export function swept(
+  repository: ImageRepository,
+  change: LibraryChange,
+  read: readonly string[] = [],
+): LibraryChange {
   const layers = new Map(repository.layers().map((layer) => [layer.id, layer]));
   for (const layer of change.putLayers ?? []) layers.set(layer.id, layer);
   const used = new Set<string>();
-  for (const root of rootsAfter(repository, change)) {
+  for (const root of [...rootsAfter(repository, change), ...read]) {
     for (let id: string | undefined = root; id !== undefined && !used.has(id);) {
       used.add(id);
       id = layers.get(id)?.parent;

@@ -39,10 +39,8 @@ export class ReshapingVerbs {
     const head = core.layer(image.head);
     const chain = chainOf(core.repository, head.id);
     if (chain.length === 1) return { image, notes: ['it is one layer already'] };
-    const claims = {
-      change: [`image:${name}`, `layer:${head.id}`],
-      read: chain.slice(1).map((layer) => `layer:${layer.id}`),
-    };
+    // What a golden image stands on nobody changes, and machines go on booting from it meanwhile.
+    const claims = { change: [`image:${name}`, ...(image.frozen ? [] : [`layer:${head.id}`])] };
     return core.jobs.run(`the flattening of "${name}"`, claims, () =>
       core.quiet(head, name, 'flattening', async () => {
         const flat = await this.#flatCopy(name, chain, work);

@@ -218,6 +218,29 @@ test('import: cancelled, nothing is left', async (t) => {
   }
 });
 
+test('export and flatten: cancelled, nothing is left and nothing is lost', async (t) => {
+  const it = bench(t);
+  if (it === undefined) return;
+  const { root, folder, library } = it;
+  await library.import(rawDisk(root), { name: 'a' });
+  await library.snapshot('a');
+  const before = [library.list(), readdirSync(folder).sort(), readdirSync(root).sort()];
+  const work = (): { signal: AbortSignal; progress: () => void } => {
+    const abort = new AbortController();
+    return {
+      signal: abort.signal,
+      progress: () => {
+        abort.abort(new Error('enough'));
+      },
+    };
+  };
+  for (const name of ['x.img', 'x.qcow2', 'x.vmdk', 'x.img.gz', 'x.qcow2.zst'])
+    await assert.rejects(library.export('a', join(root, name), {}, work()), /enough/, name);
+  await assert.rejects(library.flatten('a', work()), /enough/);
+  await assert.rejects(library.clone('a', 'b', work()), /enough/);
+  assert.deepEqual([library.list(), readdirSync(folder).sort(), readdirSync(root).sort()], before);
+});
+
 test('export: a chain goes out as one file of any kind, and packed', async (t) => {
   const it = bench(t);
   if (it === undefined) return;
