@@ -13,7 +13,12 @@ import { Workload } from './workload.ts';
 import { unitWorld } from './world.ts';
 
 /** A snapshot that should be there; `sure` is false while its making or deleting is under way. */
-type Kept = { readonly id: string; readonly content: Buffer; sure: boolean };
+type Kept = {
+  readonly id: string;
+  readonly content: Buffer;
+  readonly sizeBytes: number;
+  sure: boolean;
+};
 
 /** What a crash left, and how. */
 export type Crashed = { readonly file: SimFile; readonly bytes: Buffer };
@@ -34,6 +39,8 @@ export class Qcow2Life {
   #file: SimFile;
   #oracle: BlockOracle;
   #snapshots: Kept[] = [];
+  /** How large the disk may be: one answer, or two when growing was cut. */
+  #sizes: readonly number[] = [BLOCKS * BLOCK_BYTES];
   /** What the disk may be instead, all of it: a snapshot is being applied. */
   #instead: Buffer | null = null;
   /** Since the disk was last looked at, perhaps in one of several crashes. */
@@ -41,7 +48,11 @@ export class Qcow2Life {
   /** The same for a snapshot verb that did not come to its end. */
   #verbCut = false;
   /** A snapshot whose making was cut: it has an ID that nobody was told. */
-  #pending: { readonly known: ReadonlySet<string>; readonly content: Buffer } | null = null;
+  #pending: {
+    readonly known: ReadonlySet<string>;
+    readonly content: Buffer;
+    readonly sizeBytes: number;
+  } | null = null;
   #generation = 1;
   #names = 0;
 
@@ -84,6 +95,9 @@ export class Qcow2Life {
   async #open(steps: number): Promise<Qcow2Device | null> {
     const device = await this.#attempt(this.#file, steps);
     if (device === null) return null;
+    const { sizeBytes } = device;
+    assert.ok(this.#sizes.includes(sizeBytes), `${sizeBytes} bytes, not ${this.#sizes.join()}`);
+    this.#sizes = [sizeBytes];
     const content = await this.#readAll(device, this.#file);
     if (this.#instead?.equals(content) === true) {
       this.#oracle = new BlockOracle(BLOCKS, content);
@@ -174,6 +188,7 @@ export class Qcow2Life {
     const steps = random.chance(0.6) ? STUCK_STEPS : random.below(40);
     const sent = this.#oracle.tick();
     try {
+      if (random.chance(0.2)) return await this.#grow(device, steps, sent);
       if (this.#snapshots.length === 0 || random.chance(0.5)) {
         return await this.#make(device, steps, sent);
       }
@@ -192,11 +207,24 @@ export class Qcow2Life {
     this.#names += 1;
     const known = new Set(device.snapshots().map((s) => s.id));
     const making = device.createSnapshot(`snapshot ${this.#names}`).then((s) => s.id);
-    this.#pending = { known, content };
+    const { sizeBytes } = device;
+    this.#pending = { known, content, sizeBytes };
     const id = await settle(making, this.#file, steps);
     if (id === null) return false;
     this.#pending = null;
-    this.#snapshots.push({ id, content, sure: true });
+    this.#snapshots.push({ id, content, sizeBytes, sure: true });
+    this.#oracle.flushed(sent);
+    return true;
+  }
+
+  async #grow(device: Qcow2Device, steps: number, sent: number): Promise<boolean> {
+    const sizeBytes = device.sizeBytes + BLOCK_BYTES * (1 + this.#random.below(200));
+    this.#sizes = [device.sizeBytes, sizeBytes];
+    const growing = new Promise<true>((resolve, reject) => {
+      device.grow(sizeBytes, (error) => (error === null ? resolve(true) : reject(error)));
+    });
+    if ((await settle(growing, this.#file, steps)) === null) return false;
+    this.#sizes = [sizeBytes];
     this.#oracle.flushed(sent);
     return true;
   }
@@ -212,9 +240,12 @@ export class Qcow2Life {
 
   async #apply(device: Qcow2Device, kept: Kept, steps: number): Promise<boolean> {
     this.#instead = kept.content;
+    this.#sizes = [device.sizeBytes, kept.sizeBytes];
     const applying = device.applySnapshot(kept.id).then(() => true);
     if ((await settle(applying, this.#file, steps)) === null) return false;
     this.#instead = null;
+    this.#sizes = [kept.sizeBytes];
+    assert.equal(device.sizeBytes, kept.sizeBytes);
     assert.ok((await this.#readAll(device, this.#file)).equals(kept.content), 'applied');
     this.#oracle.replaced(kept.content);
     return true;
@@ -233,7 +264,8 @@ export class Qcow2Life {
     for (const id of there) {
       const made = pending !== null && !pending.known.has(id);
       assert.ok(made, `snapshot ${id} should not be there`);
-      this.#snapshots.push({ id, content: pending.content, sure: true });
+      const { content, sizeBytes } = pending;
+      this.#snapshots.push({ id, content, sizeBytes, sure: true });
     }
   }
 
