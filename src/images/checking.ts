@@ -47,9 +47,9 @@ export class CheckingVerbs {
     const { layer } = this.#core.named(name);
     if (layer.format !== 'qcow2' && layer.format !== 'nbd') return inspectFile(layer.path);
     const source = sourceOf(chainOf(this.#core.repository, layer.id));
-    return this.#core.quiet(layer, name, 'a look', () =>
-      withDisk(source, 'read', (device) => onSectors(device, inspectDisk)),
-    );
+    const look = (): Promise<DiskReport> =>
+      withDisk(source, 'read', (device) => onSectors(device, inspectDisk));
+    return this.#core.quiet(layer, name, 'a look', look, this.#core.held(layer, look));
   }
 
   /** The warnings of `inspect`; none when the image cannot be looked at just now. */

@@ -30,6 +30,8 @@ type Bench = {
   /** What stands on the machine's disk. */
   readonly seen: () => Promise<string>;
   readonly write: (letter: string) => Promise<void>;
+  /** What qemu-io says to a command. */
+  readonly ask: (command: string) => Promise<string>;
   /** A system that stays logged in. */
   readonly system: () => Promise<Running>;
 };
@@ -67,6 +69,7 @@ async function bench(t: TestContext, lab: Lab, folder: string): Promise<Bench> {
       }
       return 'something else';
     },
+    ask: qemuIo,
     write: async (letter) => {
       await qemuIo(`write -P ${letter.charCodeAt(0)} ${AT} 4k`);
     },
@@ -130,8 +133,12 @@ test('overlays and points of a served disk', async (t) => {
   assert.match(await it.cli('image snapshot own'), /a system ran from it/);
   system.child.stdin?.write(`write -P ${'B'.charCodeAt(0)} ${AT} 4k\n`);
   await system.waitFor(/wrote 4096\/4096 bytes/);
+  await it.cli('image resize own --size 32M');
+  system.child.stdin?.write(`read -P ${'B'.charCodeAt(0)} ${AT} 4k\n`);
+  await system.waitFor(/read 4096\/4096 bytes/);
   await system.stop();
   assert.equal(await it.seen(), 'B', 'it went on, on the new layer');
+  assert.match(await it.ask('length'), /32 MiB/, 'larger under the running system');
   await it.cli('image rollback own@2');
   assert.equal(await it.seen(), 'A', 'the snapshot is of the moment when it was taken');
   assert.match(await it.cli('image check own'), /done|warning/);
