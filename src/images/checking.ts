@@ -39,9 +39,9 @@ export class CheckingVerbs {
   }
 
   /**
-   * Looks into an image, or a point of one: partitions, geometry, what boots, warnings. A plain
-   * file also while a machine runs from it: some sectors, which are as the machine left them last.
-   * Rejects with UserError `image-in-use` where a machine has the layers.
+   * Looks into an image, or a point of one: partitions, geometry, what boots, warnings; also while
+   * a machine runs from it, whose commands wait for the moment that it takes. Rejects with
+   * UserError `image-in-use` where they cannot.
    */
   async inspect(name: string): Promise<DiskReport> {
     const { layer } = this.#core.named(name);

@@ -21,8 +21,8 @@ export function chainOf(repository: Pick<ImageRepository, 'layer'>, id: string):
 /**
  * `change`, and with it the removal of every layer that nothing refers to any more once it is made.
  * Something refers to a layer when it is the head of an image, a point, an overlay of a machine, or
- * below one of these. Layers that are `read` just now stay as if something referred to them: a later
- * change takes them away.
+ * below one of these. Layers that are `read` just now stay as if something referred to them: a
+ * later change takes them away.
  */
 export function swept(
   repository: ImageRepository,
