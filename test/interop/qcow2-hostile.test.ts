@@ -218,6 +218,33 @@ test('a journal is not believed once another program has written to the image', 
   await qemuChecks(image);
 });
 
+test('an image that QEMU left dirty is counted anew', async (t) => {
+  if (!need(t, { tools: TOOLS })) return;
+  const image = join(home(t), 'a.qcow2');
+  await run('qemu-img', ['create', '-f', 'qcow2', '-o', 'lazy_refcounts=on', image, '8M']);
+  const theirs = new Running('qemu-io', [image]);
+  // It takes one line per wake-up.
+  for (const [line, answer] of [
+    ['write -P 0x31 0 3M', /wrote 3145728/],
+    ['write -P 0x32 5M 100k', /wrote 102400/],
+    ['flush', /> $/],
+    ['read 0 512', /read 512\/512/],
+  ] as const) {
+    theirs.child.stdin?.write(`${line}\n`);
+    await theirs.waitFor(answer);
+  }
+  await theirs.stop('SIGKILL');
+  assert.equal((await readQcow2Info(image)).dirty, true);
+  await assert.rejects(openQcow2(image, { repair: false }), refusal(/needs a repair/));
+  const device = await openQcow2(image);
+  const bytes = await contents(device);
+  assert.ok(bytes.subarray(0, 3 * MIB).every((b) => b === 0x31));
+  assert.ok(bytes.subarray(5 * MIB, 5 * MIB + 100 * KIB).every((b) => b === 0x32));
+  await write(device, 4 * MIB, Buffer.alloc(64 * KIB, 0x33));
+  await closed(device);
+  await qemuChecks(image);
+});
+
 test('hostile case 37: no space in a real file system, and on when there is again', async (t) => {
   if (!need(t, { root: true, tools: [...TOOLS, 'mount'] })) return;
   for (const extendedL2 of [false, true]) {
