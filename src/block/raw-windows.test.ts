@@ -7,12 +7,15 @@ import {
   readFileSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { FakeClock } from '#base/mod.ts';
 import { readMapped, supportsNowait } from '#os/mod.ts';
 import type { BlockError } from './device.ts';
 import { openRaw } from './raw-open.ts';
+import { RawWindows } from './raw-windows.ts';
 import { RawDevice, lendFrom } from './raw.ts';
 import { MemoryDevice } from './memory.ts';
 
@@ -186,4 +189,27 @@ test('read_cold: a disk that misses again and again is asked less often', async 
   await new Promise((resolve) => {
     device.close(resolve);
   });
+});
+
+test('lend_again: the kernel is asked again after a second', async (t) => {
+  const { path, device } = await image(t, content(8 * MIB));
+  const fd = openSync(path, 'r+');
+  ftruncateSync(fd, 12 * MIB);
+  const clock = new FakeClock();
+  clock.advance(5000);
+  const windows = new RawWindows(fd, 12 * MIB, clock);
+  for (let n = 0; n < 8; n++) windows.lend(0, MIB);
+  assert.notEqual(windows.lend(0, 4096), 0);
+  assert.equal(windows.lend(10 * MIB, 4096), 0, 'a hole');
+  writeSync(fd, Buffer.alloc(4096, 3), 0, 4096, 10 * MIB);
+  assert.equal(windows.lend(10 * MIB, 4096), 0, 'what was said a moment ago still holds');
+  clock.advance(1001);
+  const address = windows.lend(10 * MIB, 4096);
+  assert.notEqual(address, 0);
+  const into = Buffer.alloc(4096);
+  assert.ok(readMapped(address, into, 0, 4096));
+  assert.ok(into.every((byte) => byte === 3));
+  windows.close();
+  assert.equal(windows.lend(0, 4096), 0);
+  assert.ok(device.sizeBytes > 0);
 });

@@ -1,3 +1,5 @@
+import { systemClock } from '#base/mod.ts';
+import type { Clock } from '#base/mod.ts';
 import { FileMap, MAP_PAGE_BYTES } from '#os/mod.ts';
 
 /** What is lent or not as a whole: 4,096 pages. */
@@ -25,6 +27,7 @@ const FORGET_BYTES = 4 * 1024 * 1024 * 1024;
 export class RawWindows {
   readonly #fd: number;
   readonly #sizeBytes: number;
+  readonly #clock: Clock;
   #map: FileMap | null = null;
   #unable = false;
   readonly #readBytes: Float64Array;
@@ -35,8 +38,9 @@ export class RawWindows {
   readonly #whole: Uint8Array;
   #sinceForgetBytes = 0;
 
-  constructor(fd: number, sizeBytes: number) {
+  constructor(fd: number, sizeBytes: number, clock: Clock = systemClock) {
     this.#fd = fd;
+    this.#clock = clock;
     this.#sizeBytes = sizeBytes;
     const count = Math.ceil(sizeBytes / WINDOW_BYTES);
     this.#readBytes = new Float64Array(count);
@@ -55,7 +59,7 @@ export class RawWindows {
     const askedMs = this.#askedMs[window]!;
     if (askedMs === 0) {
       if (this.#readBytes[window]! < WORTH_BYTES || !this.#enter(window)) return 0;
-    } else if (performance.now() - askedMs > LOOK_AGAIN_MS) {
+    } else if (this.#clock.monotonicMs() - askedMs > LOOK_AGAIN_MS) {
       this.#ask(window);
     }
     if (this.#whole[window] === 0 && !this.#resident(window, within, lengthBytes)) return 0;
@@ -118,7 +122,7 @@ export class RawWindows {
     const pages = this.#pages.get(window);
     if (pages === undefined || this.#map === null) return;
     const length = this.#lengthOf(window);
-    this.#askedMs[window] = performance.now();
+    this.#askedMs[window] = this.#clock.monotonicMs();
     if (!this.#map.resident(window * WINDOW_BYTES, length, pages)) pages.fill(0);
     const count = Math.ceil(length / MAP_PAGE_BYTES);
     this.#whole[window] = allResident(pages, 0, count) ? 1 : 0;

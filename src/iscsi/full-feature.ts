@@ -17,7 +17,7 @@ import type { Session } from './session.ts';
 import { TaskState } from './task.ts';
 import type { Task } from './task.ts';
 import { TaskQueue } from './task-queue.ts';
-import { TransportFault, endTask, failTransport } from './transport-sense.ts';
+import { TransportFault, endTask, failTransport, misdirected } from './transport-sense.ts';
 
 const TASK_SET_FULL = 0x28;
 /** Upper half of the first header word of an immediate PDU. */
@@ -370,12 +370,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
       quiet();
       return;
     }
-    task.quiesced = [
-      () => {
-        this.release(task);
-      },
-      quiet,
-    ];
+    task.quiesced = [this.release.bind(this, task), quiet];
     this.scsi.abandon?.(task);
   }
 
@@ -397,13 +392,4 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#closed = true;
     this.abortAll(() => true, quiet);
   }
-}
-
-/**
- * The header of a command that writes says that it reads: GOOD would be a lie, nothing was written.
- * The reverse is answered by the residual count alone, as libiscsi wants it (Read10Invalid).
- */
-function misdirected(task: Task): boolean {
-  const receives = task.phase === Phase.WRITE || task.phase === Phase.GATHER;
-  return receives && task.expectedOutBytes === 0 && task.expectedInBytes > 0;
 }

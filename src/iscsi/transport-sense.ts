@@ -36,3 +36,12 @@ export function endTask(task: Task, status: number, sense: Uint8Array | null = n
   task.sendBytes = 0;
   task.commandBytes = 0;
 }
+
+/**
+ * The header of a command that writes says that it reads: GOOD would be a lie, nothing was written.
+ * The reverse is answered by the residual count alone, as libiscsi wants it (Read10Invalid).
+ */
+export function misdirected(task: Task): boolean {
+  const receives = task.phase === Phase.WRITE || task.phase === Phase.GATHER;
+  return receives && task.expectedOutBytes === 0 && task.expectedInBytes > 0;
+}
