@@ -155,7 +155,7 @@ export class InitiatorGuest {
     await this.run(`iscsiadm ${nodeOf(target)} --logout && iscsiadm ${nodeOf(target)} -o delete`);
   }
 
-  /** Kernel messages since the last call (or since boot) that fit a pattern of grep -E. */
+  /** Kernel messages since boot that fit a pattern of grep -E. */
   async kernelMessages(pattern: string): Promise<string> {
     return await this.run(`dmesg | grep -E '${pattern}' || true`);
   }

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { run } from '../lab/process.ts';
 import { Load } from './load.ts';
 import { KERNEL_ERRORS } from './guest.ts';
-import { inSite, NETWORKS } from './site.ts';
-import { ExportedFile, LabTarget } from './targets.ts';
+import { inSite } from './site.ts';
+import { ExportedFile } from './targets.ts';
 
 const MIB = 2 ** 20;
 
@@ -106,21 +106,16 @@ test(
     });
 
     await step('the disk grows while it is mounted', async () => {
-      const portal = { address: NETWORKS[0].server, port: 3260 };
-      const unit = { lun: 0, file, serial: 'grows' };
-      const growing = await LabTarget.start(lab, {
-        portals: [portal],
-        targets: [{ iqn: 'iqn.2026-11.test:grows', access: 'any', takeover: false, units: [unit] }],
-      });
-      const disk = await guest.login(growing.name());
+      const growing = await ExportedFile.start(lab, file);
+      const disk = await guest.login(growing);
       await guest.run(`mount ${disk} /mnt/a`);
       const blocks = async (): Promise<number> => Number(await guest.run('stat -f -c %b /mnt/a'));
       const before = await blocks();
       const load = await Load.start(guest, '/mnt/a');
+      const kernelSays = await guest.followKernel();
       await truncate(file, 384 * MIB);
-      await growing.lookAgain();
-      await load.rounds(1);
-      assert.match(await guest.kernelMessages('sd '), /Capacity data has changed/);
+      growing.process.child.kill('SIGHUP');
+      await kernelSays(/Capacity data has changed/);
       await guest.run('iscsiadm -m session -R');
       assert.equal(await guest.run(`blockdev --getsize64 ${disk}`), String(384 * MIB));
       assert.match(
@@ -132,7 +127,7 @@ test(
       await load.rounds(1);
       await load.stop();
       await guest.run('umount /mnt/a');
-      await guest.logout(growing.name());
+      await guest.logout(growing);
       await growing.process.stop();
       await run('e2fsck', ['-f', '-n', file]);
     });

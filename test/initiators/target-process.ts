@@ -5,9 +5,8 @@
  *   node test/initiators/target-process.ts CONFIG
  *
  * CONFIG is a `LabTargetConfig` as JSON. Prints `ready PORTALS`, then one line of JSON per event.
- * SIGHUP: looks again how large the files are, and prints `looked`. SIGTERM ends it.
+ * SIGTERM ends it.
  */
-import { messageOf } from '#base/mod.ts';
 import { openRaw, type RawDevice } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet, openUnitState } from '#scsi/mod.ts';
@@ -20,18 +19,15 @@ type Served = {
   readonly state: OpenUnitState | null;
 };
 
-async function serve(unit: LabUnit, abortTasks: (nexus: Nexus) => void): Promise<Served> {
-  const { lun: _, file, serial, blockBytes, readOnly = false, stateFolder, ...rest } = unit;
-  const device = await openRaw(file, {
-    readOnly: readOnly || unit.kind === 'cdrom',
-    ...(blockBytes === undefined ? {} : { blockBytes }),
-  });
+async function serve(wanted: LabUnit, abortTasks: (nexus: Nexus) => void): Promise<Served> {
+  const { file, serial, stateFolder } = wanted;
+  const device = await openRaw(file);
   // A locally assigned NAA (3) that belongs to the serial number.
   const naa = `3${Buffer.from(serial).toString('hex').padEnd(15, '0').slice(-15)}`;
   const identity = { vendor: 'POLYBOOT', product: 'LAB', revision: '1', serial, naa };
   const state = stateFolder === undefined ? null : await openUnitState(stateFolder, serial, device);
-  const parts = { device, identity, abortTasks, ...state?.options };
-  return { device, unit: new LogicalUnit({ ...parts, ...rest }), state };
+  const unit = new LogicalUnit({ device, identity, abortTasks, ...state?.options });
+  return { device, unit, state };
 }
 
 const config = JSON.parse(process.argv[2] ?? '') as LabTargetConfig;
@@ -61,15 +57,6 @@ for (const { units: wanted, ...target } of config.targets) {
 const portals = await server.listen(config.portals);
 say(`ready ${JSON.stringify(portals)}`);
 
-process.on('SIGHUP', () => {
-  let left = served.length;
-  for (const { unit } of served) {
-    unit.rescan((error) => {
-      if (error !== null) say(`rescan failed: ${messageOf(error)}`);
-      if (--left === 0) say('looked');
-    });
-  }
-});
 process.once('SIGTERM', () => {
   void server.close().then(async () => {
     for (const { device, state } of served) {

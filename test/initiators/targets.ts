@@ -78,11 +78,4 @@ export class LabTarget {
     const pattern = new RegExp(`(?:^\\{"kind":"${kind}"[^]*?){${count}}`, 'm');
     await this.process.waitFor(pattern, limitMs);
   }
-
-  /** Lets it look again how large its files are. */
-  async lookAgain(): Promise<void> {
-    const before = this.process.output.split('\nlooked').length;
-    this.process.child.kill('SIGHUP');
-    await this.process.waitFor(new RegExp(`(?:^looked$[^]*?){${before}}`, 'm'), START_LIMIT_MS);
-  }
 }
