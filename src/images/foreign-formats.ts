@@ -19,20 +19,28 @@ const DESCRIPTOR_BYTES_MAX = 64 * 1024;
 export function checkForeign(path: string, format: ForeignFormat): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    CHECKS[format](
-      path,
-      (at, length) => {
-        const bytes = Buffer.alloc(length);
-        return bytes.subarray(0, readSync(fd, bytes, 0, length, at));
-      },
-      fstatSync(fd).size,
-    );
+    const read: Read = (at, length) => {
+      const bytes = Buffer.alloc(length);
+      return bytes.subarray(0, readSync(fd, bytes, 0, length, at));
+    };
+    checkForeignBytes(path, format, read, fstatSync(fd).size);
   } finally {
     closeSync(fd);
   }
 }
 
+/** Reads what is there of a range of a file. */
 type Read = (at: number, length: number) => Buffer;
+
+/** `checkForeign` for bytes that are read by `read`; `path` is for the messages. */
+export function checkForeignBytes(
+  path: string,
+  format: ForeignFormat,
+  read: Read,
+  sizeBytes: number,
+): void {
+  CHECKS[format](path, read, sizeBytes);
+}
 
 const CHECKS: Readonly<Record<ForeignFormat, (path: string, read: Read, size: number) => void>> = {
   vmdk: checkVmdk,
