@@ -1,5 +1,5 @@
 import { constants, fstatSync, ftruncateSync, read, write } from 'node:fs';
-import { copyFile, rm } from 'node:fs/promises';
+import { chmod, copyFile, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { EnvironmentError, errnoOf } from '#base/mod.ts';
 import { seekData, seekHole } from '#os/mod.ts';
@@ -20,6 +20,8 @@ const ZEROS = Buffer.alloc(HOLE_BYTES);
 export async function reflink(from: string, to: string): Promise<boolean> {
   try {
     await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
+    // It takes over the mode of a frozen image too.
+    await chmod(to, 0o600);
     return true;
   } catch (e) {
     await rm(to, { force: true });
