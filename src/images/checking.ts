@@ -142,7 +142,7 @@ function inspectFile(path: string): DiskReport {
 }
 
 async function repairQcow2(layer: Layer, work: ImageWork): Promise<string[]> {
-  const report = await checkQcow2(layer.path, { repair: 'all', ...checkOptions(work) });
+  const report = await checkQcow2(layer.path, { repair: 'all', ...checkOptions(layer, work) });
   const { errorsFixed, leaksFixed } = report;
   return [
     ...(errorsFixed === 0 ? [] : [`${errorsFixed} faults of the structure of ${layer.path}`]),
@@ -170,7 +170,7 @@ async function checkLayer(layer: Layer, work: ImageWork): Promise<CheckProblem[]
     problems.push(error('base-changed', text));
   }
   if (layer.format === 'qcow2') {
-    const report = await guarded(() => checkQcow2(layer.path, checkOptions(work)));
+    const report = await guarded(() => checkQcow2(layer.path, checkOptions(layer, work)));
     problems.push(...('problem' in report ? [report.problem] : qcow2Problems(layer, report)));
   }
   return problems;
@@ -209,11 +209,13 @@ async function guarded<T extends object>(
   }
 }
 
-function checkOptions(work: ImageWork): Parameters<typeof checkQcow2>[1] {
+function checkOptions(layer: Layer, work: ImageWork): Parameters<typeof checkQcow2>[1] {
+  const totalBytes = layer.sizeBytes;
   return {
     ...(work.signal === undefined ? {} : { signal: work.signal }),
     progress: (fraction) => {
-      work.progress?.({ phase: 'check', doneBytes: Math.round(fraction * 100), totalBytes: 100 });
+      const doneBytes = Math.round(fraction * totalBytes);
+      work.progress?.({ phase: 'check', doneBytes, totalBytes });
     },
   };
 }

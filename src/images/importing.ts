@@ -116,7 +116,8 @@ async function fillFromQcow2(path: string, fd: number, work: ImageWork): Promise
   const report = await checkQcow2(path, {
     ...signal,
     progress: (fraction) => {
-      work.progress?.({ phase: 'check', doneBytes: fraction * 100, totalBytes: 100 });
+      const doneBytes = Math.round(fraction * info.sizeBytes);
+      work.progress?.({ phase: 'check', doneBytes, totalBytes: info.sizeBytes });
     },
   });
   if (report.errors > 0) throw broken(path, report.findings);
