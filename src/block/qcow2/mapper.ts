@@ -30,6 +30,10 @@ export class Mapper {
   fault = '';
   readonly #image: Image;
   readonly #clusterBytes: number;
+  readonly #withinMask: number;
+  /** 1 / cluster and 1 / entries of a slice: powers of two, so the products are exact. */
+  readonly #clusterInverse: number;
+  readonly #sliceInverse: number;
   readonly #perSlice: number;
   readonly #slicesPerTable: number;
   readonly #words: number;
@@ -40,6 +44,9 @@ export class Mapper {
     const { layout } = image;
     this.#image = image;
     this.#clusterBytes = layout.clusterBytes;
+    this.#withinMask = layout.clusterBytes - 1;
+    this.#clusterInverse = 1 / layout.clusterBytes;
+    this.#sliceInverse = 1 / layout.entriesPerSlice;
     this.#perSlice = layout.entriesPerSlice;
     this.#slicesPerTable = layout.slicesPerTable;
     this.#words = layout.entryWords;
@@ -49,9 +56,9 @@ export class Mapper {
   /** The kind at `offset`, and in `length` for how long it stays so, `most` bytes at most. */
   at(offset: number, most: number): number {
     const clusterBytes = this.#clusterBytes;
-    const cluster = Math.floor(offset / clusterBytes);
+    const cluster = Math.floor(offset * this.#clusterInverse);
     const within = offset - cluster * clusterBytes;
-    const slice = Math.floor(cluster / this.#perSlice);
+    const slice = Math.floor(cluster * this.#sliceInverse);
     const first = cluster - slice * this.#perSlice;
     const words = this.#image.slices.find(slice);
     if (words === undefined) return this.#absent(slice, first, within, most);
@@ -126,8 +133,10 @@ export class Mapper {
 
   /** As `decodeEntry`, for the common entry kinds, without taking it apart. */
   #standardKind(words: Uint32Array, index: number): number {
-    const hi = words[index * 2]!;
-    const lo = words[index * 2 + 1]!;
+    return this.#kindOfWords(words[index * 2]!, words[index * 2 + 1]!);
+  }
+
+  #kindOfWords(hi: number, lo: number): number {
     if ((hi & 0x40000000) !== 0) return Kind.COMPRESSED;
     if ((lo & 1) !== 0) {
       if (this.#image.layout.version === 2) return this.#broken('a zero cluster in version 2');
@@ -135,16 +144,30 @@ export class Mapper {
     }
     const host = (hi & 0x00ffffff) * TWO_32 + ((lo & 0xfffffe00) >>> 0);
     if (host === 0) return Kind.BACKING;
-    if (host % this.#clusterBytes !== 0) return this.#broken('a cluster that is not aligned');
+    // The remainder of a number costs 20 ns, this one: a cluster is at most 2^21 bytes.
+    if ((lo & 0xfffffe00 & this.#withinMask) !== 0) {
+      return this.#broken('a cluster that is not aligned');
+    }
     this.host = host;
     this.own = (hi & 0x80000000) !== 0;
     return Kind.DATA;
   }
 
   #extended(words: Uint32Array, first: number, within: number, most: number): number {
+    const at = first * 4;
+    if (words[at + 3] === 0xffffffff && words[at + 2] === 0) {
+      // All allocated, as disks in use are: no need to take the entry apart.
+      const kind = this.#kindOfWords(words[at]!, words[at + 1]!);
+      if (kind === Kind.DATA) {
+        this.host += within;
+        const length = this.#clusterBytes - within;
+        this.length = length < most ? length : most;
+        return kind;
+      }
+    }
     const { layout } = this.#image;
     const entry = this.#entry;
-    const why = decodeEntry(layout, words, first * 4, entry);
+    const why = decodeEntry(layout, words, at, entry);
     if (why !== null) return this.#broken(why);
     if (entry.compressed) {
       this.length = Math.min(most, this.#clusterBytes - within);

@@ -47,6 +47,7 @@ export type WriterParts = {
  */
 export class Writer {
   readonly #p: WriterParts;
+  readonly #image: Image;
   readonly #entry: Entry = blankEntry();
   readonly #plan = new WritePlan();
   readonly #source: CopySource;
@@ -54,6 +55,7 @@ export class Writer {
 
   constructor(parts: WriterParts) {
     this.#p = parts;
+    this.#image = parts.image;
     this.#source = new CopySource(parts.image, parts.reader, parts.compressed);
   }
 
@@ -310,7 +312,7 @@ export class Writer {
 
   /** The overlap check: no guest data goes where the image's own structures are. */
   #guard(host: number, length: number): void {
-    const { image } = this.#p;
+    const image = this.#image;
     const { clusterBytes } = image.layout;
     const last = Math.floor((host + length - 1) / clusterBytes);
     for (let c = Math.floor(host / clusterBytes); c <= last; c++) {
