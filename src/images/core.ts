@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { fsync } from 'node:fs';
 import { promisify } from 'node:util';
-import { type Clock, EnvironmentError, errnoOf, type Log } from '#base/mod.ts';
+import { type Clock, EnvironmentError, errnoOf, type Log, messageOf } from '#base/mod.ts';
 import type { Holder } from '#machines/mod.ts';
 import { imageExists, imageUnknown, inUseNow, pointUnknown } from './errors.ts';
 import type { Image } from './image.ts';
@@ -126,7 +126,10 @@ export class LibraryCore {
       return await online;
     } finally {
       this.#paused.delete(layer.id);
-      await live.restore();
+      await live.restore().catch((e: unknown) => {
+        // What was done is done; that a drive is not served is told where it is asked for.
+        this.options.log.error({ why: messageOf(e) }, 'drives could not be served again');
+      });
     }
   }
 
