@@ -2,6 +2,7 @@ import { HotBlocks } from './cache/hot-blocks.ts';
 import type { BlockDevice, BlockDone } from './device.ts';
 import { BlockError } from './device.ts';
 import { FilterDevice } from './filter/base.ts';
+import { lendFrom } from './raw.ts';
 
 type Base = {
   /** Settles once; a base that failed to open has left the table before anybody sees why. */
@@ -84,6 +85,11 @@ class HeldBase extends FilterDevice {
   override tryRead(offset: number, into: Uint8Array, at: number, lengthBytes: number): boolean {
     if (this.#closed !== null) throw this.#closed;
     return this.inner.tryRead(offset, into, at, lengthBytes);
+  }
+
+  /** `LendingDevice.lend`. */
+  lend(offsetBytes: number, lengthBytes: number): number {
+    return this.#closed === null ? lendFrom(this.inner, offsetBytes, lengthBytes) : 0;
   }
 
   override read(

@@ -1,5 +1,6 @@
 import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
+import { lendFrom } from '../raw.ts';
 import { FilterDevice } from './base.ts';
 
 /** Shows a device without letting anything change it; the error kind is `read-only`. */
@@ -10,6 +11,11 @@ export class ReadOnlyDevice extends FilterDevice {
 
   override get canDiscard(): boolean {
     return false;
+  }
+
+  /** `LendingDevice.lend`. */
+  lend(offsetBytes: number, lengthBytes: number): number {
+    return lendFrom(this.inner, offsetBytes, lengthBytes);
   }
 
   override tryWrite(offsetBytes: number): boolean {

@@ -1,5 +1,6 @@
 import type { BlockDevice, BlockDone } from '../device.ts';
 import { BlockError } from '../device.ts';
+import { lendFrom } from '../raw.ts';
 import { FilterDevice } from './base.ts';
 
 /**
@@ -18,6 +19,11 @@ export class VolatileDevice extends FilterDevice implements BlockDevice {
     this.grow = (sizeBytes, done) => {
       inner.grow?.(sizeBytes, done);
     };
+  }
+
+  /** `LendingDevice.lend`. */
+  lend(offsetBytes: number, lengthBytes: number): number {
+    return this.#closed ? 0 : lendFrom(this.inner, offsetBytes, lengthBytes);
   }
 
   override flush(done: BlockDone): void {
