@@ -5,7 +5,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { need } from '../lab/need.ts';
-import { forSeeds, seeds } from '../sim/random.ts';
+import { firstSeeds, forSeeds, seeds } from '../sim/random.ts';
 import { makeDisks, makeHastyDisks } from './kill-disk.ts';
 import { Lane } from './lane.ts';
 
@@ -49,7 +49,7 @@ test('kill -9 under load loses no acknowledged write', async (t) => {
         await forSeeds(mine, async (seed) => {
           if (!lost) await lane.round(seed);
         });
-        await lane.end();
+        if (mine.length > 0) await lane.end();
       } catch (e) {
         lost = true;
         throw e;
@@ -72,7 +72,7 @@ test('a target that answers before it writes is found out', async (t) => {
   const lane = new Lane(makeHastyDisks(folder), process.env);
   t.after(() => lane.close());
   await assert.rejects(
-    forSeeds(seeds(50, 50), (seed) => lane.round(seed)),
+    forSeeds(firstSeeds(50), (seed) => lane.round(seed)),
     /lba \d+ has/,
   );
 });

@@ -11,7 +11,7 @@ import { BlockOracle } from './block-oracle.ts';
 import { Content } from './content.ts';
 import { Driver, settle } from './power-cut.ts';
 import type { Stepped } from './power-cut.ts';
-import { Random, forSeeds, seeds } from './random.ts';
+import { firstSeeds, forSeeds, Random, seeds } from './random.ts';
 import { SimDevice } from './sim-device.ts';
 import { SimFile } from './sim-file.ts';
 import { BLOCK_BYTES } from './stamp.ts';
@@ -159,7 +159,7 @@ suite('atomic writes at power cuts', () => {
         }),
     };
     await assert.rejects(
-      forSeeds(seeds(1_000, 1_000), (seed) => live(seed, handles, () => Promise.resolve(plain))),
+      forSeeds(firstSeeds(1_000), (seed) => live(seed, handles, () => Promise.resolve(plain))),
       /torn/,
     );
   });

@@ -64,6 +64,11 @@ export function seeds(ordinary: number, nightly: number): readonly number[] {
   return Array.from({ length: count }, (_, i) => from + i);
 }
 
+/** Seeds for a proof that a mistake is noticed: always the same, whatever is being repeated. */
+export function firstSeeds(count: number): readonly number[] {
+  return Array.from({ length: count }, (_, i) => 1 + i);
+}
+
 /** Runs `each` for every seed; a failure says how to see it again. */
 export async function forSeeds(
   list: readonly number[],
