@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
 import type { Changes, Sealed } from './changes.ts';
+import { blockErrorFrom } from './error.ts';
 import { writeBytes } from './file-io.ts';
 import type { Image } from './image.ts';
 
@@ -68,8 +69,11 @@ export class Checkpointer {
       if (sealed !== null) await this.#write(sealed);
       return null;
     } catch (e) {
-      if (!(e instanceof BlockError)) throw e;
-      return e;
+      if (e instanceof BlockError) return e;
+      // Our own mistake: what is on stable media now is not known.
+      const error = blockErrorFrom(e, 0);
+      this.#image.fail(error);
+      return error;
     }
   }
 

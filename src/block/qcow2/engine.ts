@@ -105,6 +105,7 @@ export class Engine {
     image.failure ??= new BlockError('gone', 'the image is closed', 0);
     this.gate.release();
     await this.#inFlight.idle();
+    await image.marked;
     await new Promise<void>((resolve) => {
       image.file.close(() => {
         resolve();

@@ -37,6 +37,8 @@ export class Image {
   failure: BlockError | null = null;
   /** What was found broken, for people; null while nothing was. */
   corruption: string | null = null;
+  /** Resolves when the corrupt bit was written, or could not be. */
+  marked: Promise<void> = Promise.resolve();
 
   constructor(parts: {
     readonly name: string;
@@ -77,7 +79,7 @@ export class Image {
       if (!this.readOnly) {
         this.sector.setIncompatible(Incompatible.CORRUPT, true);
         // If that cannot be written either, the next opener finds the damage by itself.
-        void this.sector.write().catch(() => undefined);
+        this.marked = this.sector.write().catch(() => undefined);
       }
       this.readOnly = true;
     }

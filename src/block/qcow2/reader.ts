@@ -83,13 +83,15 @@ export class Reader {
 
   /** Brings the slice of a guest offset into memory. Rejects with BlockError. */
   async loadSlice(offset: number): Promise<void> {
-    const { layout, l1, file } = this.#image;
+    const { layout, l1, file, slices } = this.#image;
     const slice = Math.floor(offset / layout.clusterBytes / layout.entriesPerSlice);
+    const times = slices.settledTimes;
     const index = Math.floor(slice / layout.slicesPerTable);
     const table = l1.offsets[index];
     const bytes = await readBytes(file, this.#mapper.slicePosition(slice), layout.sliceBytes);
-    // The table may have been copied meanwhile; then what was read may be out of date.
-    if (l1.offsets[index] === table) this.#mapper.install(slice, bytes);
+    // A table that was copied, or written by a checkpoint, meanwhile: the caller reads again.
+    if (l1.offsets[index] !== table || slices.settledTimes !== times) return;
+    this.#mapper.install(slice, bytes);
   }
 
   /** The same, holding everything up: for questions that must be answered at once. */

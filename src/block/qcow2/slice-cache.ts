@@ -18,6 +18,7 @@ export class SliceCache {
   #touched = new Uint8Array(64);
   #hand = 0;
   #dirtyCount = 0;
+  #settled = 0;
 
   constructor(slices: number, sliceBytes: number, budgetBytes: number) {
     this.sliceWords = sliceBytes / 4;
@@ -27,6 +28,11 @@ export class SliceCache {
 
   get dirtyCount(): number {
     return this.#dirtyCount;
+  }
+
+  /** How often slices were settled: what was read from the file before that may be out of date. */
+  get settledTimes(): number {
+    return this.#settled;
   }
 
   /** The words of a slice, or undefined when it is not in memory. */
@@ -63,6 +69,7 @@ export class SliceCache {
 
   /** All that changed in `epoch` or before is on stable media now. */
   settle(epoch: number): void {
+    this.#settled += 1;
     for (const [slot, changed] of this.#dirty.entries()) {
       if (changed === 0 || changed > epoch) continue;
       this.#dirty[slot] = 0;
