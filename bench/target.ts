@@ -9,7 +9,7 @@
  */
 import { parseArgs } from 'node:util';
 import { bootStorm } from './target/boot-storm.ts';
-import { coldDropped, coldSlow } from './target/cold.ts';
+import { coldDropped, coldSlow, coldThreads } from './target/cold.ts';
 import { flood } from './target/floods.ts';
 import type { Bench } from './target/parts.ts';
 import { cpu, idle, sessions } from './target/scale.ts';
@@ -17,6 +17,7 @@ import { cpu, idle, sessions } from './target/scale.ts';
 const ROWS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   'cold-slow': coldSlow,
   'cold-dropped': coldDropped,
+  'cold-threads': coldThreads,
   sessions,
   'boot-storm': bootStorm,
   cpu,

@@ -1,4 +1,4 @@
-/** Cold data beside cached data, on one thread of one target. */
+/** Cold data beside cached data, on one thread of one target or on two. */
 import { join } from 'node:path';
 import { rm } from 'node:fs/promises';
 import { Running } from '../../test/lab/process.ts';
@@ -32,10 +32,16 @@ export async function coldDropped(bench: Bench): Promise<void> {
   await beside(bench, DROPPED, undefined);
 }
 
+/** Row `cold-threads`: the two disks in two threads, as `polyboot up` serves them. */
+export async function coldThreads(bench: Bench): Promise<void> {
+  await beside(bench, DROPPED, undefined, 2);
+}
+
 async function beside(
   bench: Bench,
   kinds: readonly Cold[],
   readMs: number | undefined,
+  threads?: number,
 ): Promise<void> {
   const hotPath = join(bench.folder, `polyboot-hot-${process.pid}.raw`);
   const coldPath = join(bench.diskFolder, `polyboot-cold-${process.pid}.raw`);
@@ -48,6 +54,7 @@ async function beside(
   const slow = readMs === undefined ? {} : { readMs };
   const target = await startWatched(bench, {
     disks: [{ path: hotPath }, { path: coldPath, ...slow }],
+    ...(threads === undefined ? {} : { threads }),
   });
   for (const kind of kinds) await one(bench, target, kind, coldPath);
 }

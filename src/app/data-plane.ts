@@ -202,7 +202,9 @@ export class DataPlane {
  * The portals, with ports chosen where none were named. A port that threads share can be shared
  * with another program too: so they are taken once without sharing. Throws EnvironmentError.
  */
-async function freePortals(portals: readonly PortalAddress[]): Promise<readonly PortalAddress[]> {
+export async function freePortals(
+  portals: readonly PortalAddress[],
+): Promise<readonly PortalAddress[]> {
   const probe = new TargetServer();
   try {
     return await probe.listen(portals);
