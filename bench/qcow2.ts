@@ -1,7 +1,7 @@
 /**
  * qcow2 in our target, in the same run and taking turns:
  *
- *   node bench/qcow2.ts [--rounds 3] [--seconds 1] [--rows REGEX] [--folder /dev/shm]
+ *   node bench/qcow2.ts [--rounds 3] [--seconds 2] [--rows REGEX] [--folder /dev/shm]
  *
  * Overlays on a cached base against a raw file, both in our target; and a full image against
  * qemu-nbd and qemu-storage-daemon on the same image, and tgt on a raw file (tgt has no qcow2).
@@ -29,7 +29,7 @@ const OVERLAYS = 200;
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '1' },
+    seconds: { type: 'string', default: '2' },
     rows: { type: 'string', default: '' },
     folder: { type: 'string', default: '/dev/shm' },
     memory: { type: 'boolean', default: false },

@@ -46,16 +46,18 @@ function poke(path: string, at: number, bytes: Uint8Array): void {
 test('qcow2_encrypted images are refused by name, and inspected', async (t) => {
   if (!need(t, { tools: TOOLS })) return;
   const folder = home(t);
-  for (const format of ['luks', 'aes']) {
-    const image = join(folder, `${format}.qcow2`);
-    // Strong keys take seconds to make; these need not be.
-    const fast = format === 'luks' ? ',encrypt.iter-time=10' : '';
-    const options = `encrypt.format=${format},encrypt.key-secret=s${fast}`;
-    const secret = ['--object', 'secret,id=s,data=geheim'];
-    await run('qemu-img', ['create', ...secret, '-f', 'qcow2', '-o', options, image, '4M']);
-    assert.equal((await readQcow2Info(image)).encryption, format);
-    await assert.rejects(openQcow2(image), refusal(new RegExp(`encrypted .${format}`, 'i')));
-  }
+  const image = join(folder, 'a.qcow2');
+  const secret = ['--object', 'secret,id=s,data=geheim'];
+  const options = 'encrypt.format=aes,encrypt.key-secret=s';
+  await run('qemu-img', ['create', ...secret, '-f', 'qcow2', '-o', options, image, '4M']);
+  assert.equal((await readQcow2Info(image)).encryption, 'aes');
+  await assert.rejects(openQcow2(image), refusal(/encrypted .AES/));
+  // qemu-img takes seconds, or fails, to make a LUKS key: the method's number is what counts.
+  poke(image, 35, Buffer.of(2));
+  assert.equal((await readQcow2Info(image)).encryption, 'luks');
+  await assert.rejects(openQcow2(image), refusal(/encrypted .LUKS/));
+  poke(image, 35, Buffer.of(9));
+  await assert.rejects(openQcow2(image), refusal(/encrypted .method 9/));
 });
 
 test('hostile case 35: an external data file is refused, never opened', async (t) => {
