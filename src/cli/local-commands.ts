@@ -32,6 +32,8 @@ export type InstallRequest = {
   readonly cpu?: string;
   readonly firmware: 'bios' | 'uefi';
   readonly vncPort?: number;
+  /** Afterwards make the table and boot sectors of a DOS disk fit one geometry. */
+  readonly mend: boolean;
   readonly signal: AbortSignal;
 };
 

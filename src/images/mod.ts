@@ -1,6 +1,7 @@
 export * from './add-checks.ts';
 export type * from './checking.ts';
 export type { LibraryMachines, LibraryOptions } from './core.ts';
+export { onSectors } from './device-io.ts';
 export * from './disk-file.ts';
 export * from './errors.ts';
 export type { ExportOptions } from './exporting.ts';

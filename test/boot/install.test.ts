@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { inspectDisk, planPreset, writePreset } from '#disk/mod.ts';
+import { DiskFile } from '#images/mod.ts';
 import { need } from '../lab/need.ts';
 import { Running, run } from '../lab/process.ts';
 import { GUEST_LIMIT_MS } from '../lab/vm.ts';
@@ -117,6 +119,30 @@ test('a system is installed from two floppies onto the disk that will boot', asy
   assert.match(ended.stdout, /C\/H\/S 261\/255\/63, during the installation and under iPXE/);
   assert.equal(await textAt(disk, 9 * 512, 13), 'SECOND FLOPPY');
   assert.match(await b.refused('install', 'text'), /no installation is running/);
+});
+
+test('--mend: what an installer wrote for another geometry is put right', async (t) => {
+  if (!need(t, { tools: ['qemu-system-x86_64'] })) return;
+  const b = await bench(t);
+  const file = join(b.folder, 'dos.img');
+  const plan = planPreset('dos', DISK_BYTES);
+  await writeFile(file, '');
+  await truncate(file, plan.sizeBytes);
+  const disk = DiskFile.open(file, 'write');
+  writePreset(disk, plan, { label: 'TEST', diskSignature: 1, serial: 2, timeMs: 0 });
+  const bootSector = 63 * 512;
+  // The boot sector of a disk with 16 heads, as SeaBIOS would have had it.
+  disk.write(bootSector + 26, Uint8Array.of(16, 0));
+  const machine = b.start('install', './dos.img', '--boot', 'c', '--memory', '16M', '--mend');
+  t.after(() => machine.stop());
+  await machine.waitFor(/Screen by VNC/, GUEST_LIMIT_MS);
+  await b.cli('install', 'stop');
+  const ended = await machine.finished();
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.match(ended.stdout, /Mended: the geometry is 261 × 255 × 63 now/);
+  assert.deepEqual(inspectDisk(disk).warnings, []);
+  assert.equal(disk.read(bootSector + 26, 1)[0], 255);
+  disk.close();
 });
 
 test('what cannot be installed on, or from, is refused before anything starts', async (t) => {

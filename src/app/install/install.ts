@@ -1,17 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createLog } from '#base/mod.ts';
-import { BasePool, type DiskSource } from '#block/mod.ts';
+import { createLog, UserError } from '#base/mod.ts';
+import { BasePool, type BlockDevice, type DiskSource } from '#block/mod.ts';
 import type { InstallRequest } from '#cli/mod.ts';
-import type { DiskReport, Geometry } from '#disk/mod.ts';
+import { inspectDisk, repairGeometry, type DiskReport, type Geometry } from '#disk/mod.ts';
+import { onSectors } from '#images/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { IQN_PREFIX } from '#machines/mod.ts';
 import { chooseAccel, VirtualMachine, type DriveSource, type MachineSpec } from '#vm/mod.ts';
 import { diskFileSource } from '../disk-file-source.ts';
 import { paint, type Terminal } from '../output.ts';
 import { serveDisk, type ServedDisk } from '../served-disk.ts';
-import { inspectDevice } from './device-report.ts';
 import { checkMedium } from './media.ts';
 import { machineSpec } from './machine-spec.ts';
 import { InstallSessions, sessionName } from './sessions.ts';
@@ -39,11 +39,13 @@ export async function install(options: InstallOptions): Promise<number> {
   try {
     const target = await serve(server, options, folder);
     try {
-      const before = await inspectDevice(target.disk.device);
+      const { device } = target.disk;
+      const before = await onSectors(device, inspectDisk);
       const { accel } = await chooseAccel();
       const how = { target: target.source, geometry: before.geometry, accel };
       await runMachine(options, machineSpec(options, how), folder, sessions);
-      report(terminal, before, await inspectDevice(target.disk.device));
+      if (options.mend) await mend(terminal, device);
+      report(terminal, before, await onSectors(device, inspectDisk));
     } finally {
       await target.disk.close();
     }
@@ -148,6 +150,16 @@ function howTo(options: InstallOptions, vnc: string): string {
     .join('\n');
 }
 
+/** Makes table and boot sectors fit; a disk without DOS on it stays as it is. */
+async function mend(terminal: Terminal, device: BlockDevice): Promise<void> {
+  try {
+    for (const line of await onSectors(device, repairGeometry)) terminal.out(`Mended: ${line}\n`);
+  } catch (e) {
+    if (!(e instanceof UserError)) throw e;
+    terminal.out(`${paint(terminal, 'yellow', '!')} ${e.message}\n`);
+  }
+}
+
 /** Says what the disk is now, and what would not boot. */
 function report(terminal: Terminal, before: DiskReport, after: DiskReport): void {
   const chs = ({ cylinders, heads, sectorsPerTrack }: Geometry): string =>
@@ -161,7 +173,7 @@ function report(terminal: Terminal, before: DiskReport, after: DiskReport): void
     const warn = paint(terminal, 'yellow', '!');
     terminal.out(
       `${warn} C/H/S was ${was} during the installation, and iPXE will guess ${is} from the new table\n` +
-        '    do: if DOS does not start, polyboot image repair --geometry NAME\n',
+        '    do: if DOS does not start, polyboot image repair NAME --geometry (or install with --mend)\n',
     );
   }
   for (const w of after.warnings) terminal.out(`${paint(terminal, 'yellow', '!')} ${w.text}\n`);

@@ -32,6 +32,7 @@ export const install: Command = {
       choices: ['bios', 'uefi'],
       fallback: 'bios',
     },
+    { flags: '--mend', help: 'afterwards mend the geometry of a DOS disk, where it is wrong' },
     { flags: '--vnc <PORT>', help: 'VNC on this port of 127.0.0.1 instead of a Unix socket' },
   ],
   run: async (call, context) => {
@@ -46,6 +47,7 @@ export const install: Command = {
       boot: bootOf(call.text('boot'), floppies, cdroms),
       memoryMib: memoryOf(call.text('memory') ?? ''),
       firmware: call.text('firmware') === 'uefi' ? 'uefi' : 'bios',
+      mend: call.flag('mend'),
       signal: context.signal,
       ...(cpu === undefined ? {} : { cpu }),
       ...(vncPort === undefined ? {} : { vncPort }),
