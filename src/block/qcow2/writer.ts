@@ -49,6 +49,8 @@ export class Writer {
   readonly #p: WriterParts;
   readonly #image: Image;
   readonly #entry: Entry = blankEntry();
+  /** Where the entry last looked at stands; a field, so that a look allocates nothing. */
+  #at = 0;
   readonly #plan = new WritePlan();
   readonly #source: CopySource;
   #scratch: Uint8Array | null = null;
@@ -159,7 +161,8 @@ export class Writer {
     const { layout, file } = image;
     const cluster = Math.floor(offset / layout.clusterBytes);
     const base = cluster * layout.clusterBytes;
-    const { words, index } = this.#look(cluster);
+    const words = this.#look(cluster);
+    const index = this.#at;
     const entry = this.#entry;
     const plan = this.#plan;
     plan.plan(layout, entry, offset - base, offset - base + length);
@@ -209,7 +212,7 @@ export class Writer {
     const cluster = Math.floor(offset / layout.clusterBytes);
     const base = cluster * layout.clusterBytes;
     const seen = this.#look(cluster);
-    const before = seen.words.slice(seen.index, seen.index + layout.entryWords);
+    const before = seen.slice(this.#at, this.#at + layout.entryWords);
     const plan = new WritePlan();
     const entry = { ...this.#entry };
     plan.plan(layout, entry, offset - base, offset - base + length);
@@ -232,9 +235,9 @@ export class Writer {
         if (!plan.reuse) pool.giveBack(target);
         return 0;
       }
-      const place = this.#look(cluster);
+      const words = this.#look(cluster);
       this.#plan.plan(layout, this.#entry, offset - base, offset - base + length);
-      this.#enter(cluster, place.words, place.index, target);
+      this.#enter(cluster, words, this.#at, target);
     } catch (e) {
       if (!plan.reuse) pool.giveBack(target);
       throw e;
@@ -289,8 +292,8 @@ export class Writer {
     return this.#source.tryBefore(base, this.#entry, from, to, this.#scratch!, start);
   }
 
-  /** Decodes the entry of a cluster whose slice is in memory. Throws when it cannot be. */
-  #look(cluster: number): { words: Uint32Array; index: number } {
+  /** Decodes the entry of a cluster whose slice is in memory; it stands at `#at` of the words. */
+  #look(cluster: number): Uint32Array {
     const { image } = this.#p;
     const { layout, slices } = image;
     const slice = Math.floor(cluster / layout.entriesPerSlice);
@@ -299,7 +302,8 @@ export class Writer {
     const index = (cluster - slice * layout.entriesPerSlice) * layout.entryWords;
     const why = decodeEntry(layout, words, index, this.#entry);
     if (why !== null) throw image.corrupt(why, this.#entry.host);
-    return { words, index };
+    this.#at = index;
+    return words;
   }
 
   #still(cluster: number, before: Uint32Array): boolean {
