@@ -85,7 +85,9 @@ export async function apply(engine: Engine, id: string, blockBytes: number): Pro
   const { entriesPerTable, clusterBytes } = image.layout;
   // Entries behind the disk hold a virtual machine's state: not part of it.
   const count = Math.ceil(sizeBytes / (entriesPerTable * clusterBytes));
-  if (sizeBytes === 0 || sizeBytes % blockBytes !== 0 || count * 8 > L1_BYTES_MAX) {
+  // A table of its own that is too short for its disk: damage, not a disk of petabytes.
+  const short = entry.sizeBytes !== null && entry.l1Entries < count;
+  if (sizeBytes === 0 || sizeBytes % blockBytes !== 0 || short || count * 8 > L1_BYTES_MAX) {
     throw new UserError('invalid', 'snapshot-size', {
       what: `the snapshot "${id}" cannot be applied`,
       why: `its disk has ${sizeBytes} bytes`,
