@@ -105,6 +105,10 @@ async function writeDisk(
     return;
   }
   await withNewFile(path, () => Promise.resolve());
+  // What a killed server answered lies in the image's journal, which QEMU does not know: opening it
+  // here brings its tables up to date.
+  const replayed = top.format === 'qcow2' && top.frozen === undefined;
+  if (replayed) await withDisk(sourceOf(chain), 'write', () => Promise.resolve());
   const args = ['convert', '-p', '-O', format, '--image-opts', chainOpts(chain), path];
   await qemuImg(args, work, undefined, top.sizeBytes);
 }

@@ -8,6 +8,7 @@ import { test, type TestContext } from 'node:test';
 import { silentLog, systemClock } from '#base/mod.ts';
 import { ImageLibrary, MemoryImageRepository } from '#images/mod.ts';
 import { need } from '../lab/need.ts';
+import { Running } from '../lab/process.ts';
 
 const MIB = 2 ** 20;
 const TOOLS = ['qemu-img', 'qemu-io', 'xz', 'zstd', 'gzip', 'prlimit', 'setpriv'];
@@ -303,4 +304,29 @@ test('an NBD export is used where it is: read, written, copied', async (t) => {
   await assert.rejects(library.resize('pc7', 16 * MIB), { code: 'image-kind' });
   await library.remove('pc7');
   await assert.rejects(library.add(`nbd+unix:///none?socket=${socket}`));
+});
+
+test('export by QEMU has what a killed server answered last', async (t) => {
+  const b = bench(t);
+  if (b === undefined) return;
+  if (!need(t, { files: ['/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so'] })) return;
+  await b.library.import(rawDisk(b.root), { name: 'a' });
+  await b.library.snapshot('a');
+  const disk = b.library.sourceOf('a');
+  assert.ok(disk.kind === 'qcow2' && disk.backing?.kind === 'raw');
+  const main = join(import.meta.dirname, '../../src/main.ts');
+  const args = ['export', disk.path, '--format', 'qcow2', '--backing', disk.backing.path];
+  const server = new Running(process.execPath, [main, ...args, '--port', '0']);
+  t.after(() => server.stop('SIGKILL'));
+  const [url] = await server.waitFor(/^iscsi:.*$/m);
+  const user = new Running('qemu-io', ['-f', 'raw', url]);
+  t.after(() => user.stop('SIGKILL'));
+  user.child.stdin?.write('write -P 0x55 1M 64k\n');
+  await user.waitFor(/wrote 65536/);
+  // Killed before anybody flushed: the write is in the page cache and in the image's journal.
+  await server.stop('SIGKILL');
+  const out = join(b.root, 'a.vmdk');
+  await b.library.export('a', out);
+  const said = execFileSync('qemu-io', ['-f', 'vmdk', '-r', '-c', 'read -P 0x55 1M 64k', out]);
+  assert.doesNotMatch(said.toString(), /verification failed/);
 });
