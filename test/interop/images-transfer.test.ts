@@ -319,7 +319,8 @@ test('export by QEMU has what a killed server answered last', async (t) => {
   const server = new Running(process.execPath, [main, ...args, '--port', '0']);
   t.after(() => server.stop('SIGKILL'));
   const [url] = await server.waitFor(/^iscsi:.*$/m);
-  const user = new Running('qemu-io', ['-f', 'raw', url]);
+  // Not its default, which flushes after each write.
+  const user = new Running('qemu-io', ['-t', 'writeback', '-f', 'raw', url]);
   t.after(() => user.stop('SIGKILL'));
   user.child.stdin?.write('write -P 0x55 1M 64k\n');
   await user.waitFor(/wrote 65536/);
