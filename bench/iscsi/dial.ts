@@ -75,7 +75,11 @@ async function onePdu(socket: Socket): Promise<Buffer> {
   }
 }
 
-function loginRequest(data: Uint8Array, index: number): ReturnType<typeof encodeLoginRequest> {
+/** The login request of initiator number `index`. */
+export function loginRequest(
+  data: Uint8Array,
+  index: number,
+): ReturnType<typeof encodeLoginRequest> {
   return encodeLoginRequest({
     transit: true,
     more: false,
@@ -93,7 +97,8 @@ function loginRequest(data: Uint8Array, index: number): ReturnType<typeof encode
   });
 }
 
-function loginText(iqn: string, digests: boolean): Uint8Array {
+/** All that our loads offer. */
+export function loginText(iqn: string, digests: boolean): Uint8Array {
   const digest = digests ? 'CRC32C' : 'None';
   return encodeText([
     ['InitiatorName', 'iqn.2026-11.org.polyboot:load'],

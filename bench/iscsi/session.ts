@@ -5,10 +5,11 @@
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { once } from 'node:events';
-import { NO_BYTES, NO_DIGESTS, Opcode, RESERVED_TAG, Stage } from '#iscsi/pdu/mod.ts';
-import { decodeLoginResponse, encodeLoginRequest, framePdu, parsePdu } from '#iscsi/pdu/mod.ts';
+import { NO_BYTES, NO_DIGESTS, Opcode, Stage } from '#iscsi/pdu/mod.ts';
+import { decodeLoginResponse, framePdu, parsePdu } from '#iscsi/pdu/mod.ts';
 import { crc32c } from '#base/mod.ts';
-import { decodeText, encodeText } from '#iscsi/text.ts';
+import { decodeText } from '#iscsi/text.ts';
+import { loginRequest, loginText } from './dial.ts';
 
 export type Workload = {
   readonly operation: 'read' | 'write';
@@ -318,41 +319,4 @@ export class LoadSession {
       done += length;
     }
   }
-}
-
-function loginRequest(data: Uint8Array, index: number): ReturnType<typeof encodeLoginRequest> {
-  return encodeLoginRequest({
-    transit: true,
-    more: false,
-    currentStage: Stage.OPERATIONAL,
-    nextStage: Stage.FULL_FEATURE,
-    versionMax: 0,
-    versionMin: 0,
-    isid: `80beef${(index + process.pid * 64).toString(16).padStart(6, '0').slice(-6)}`,
-    tsih: 0,
-    initiatorTaskTag: RESERVED_TAG - 1,
-    cid: 0,
-    cmdSn: 1,
-    expStatSn: 0,
-    data,
-  });
-}
-
-function loginText(iqn: string, digests: boolean): Uint8Array {
-  const digest = digests ? 'CRC32C' : 'None';
-  return encodeText([
-    ['InitiatorName', 'iqn.2026-11.org.polyboot:load'],
-    ['TargetName', iqn],
-    ['SessionType', 'Normal'],
-    ['HeaderDigest', digest],
-    ['DataDigest', digest],
-    ['InitialR2T', 'No'],
-    ['ImmediateData', 'Yes'],
-    ['MaxRecvDataSegmentLength', '262144'],
-    ['MaxBurstLength', '16776192'],
-    ['FirstBurstLength', '1048576'],
-    ['MaxOutstandingR2T', '8'],
-    ['MaxConnections', '1'],
-    ['ErrorRecoveryLevel', '0'],
-  ]);
 }

@@ -1,9 +1,10 @@
 import { EnvironmentError, InternalError, invariant, UserError } from '#base/mod.ts';
 import {
+  answered,
+  BlockError,
   openDisk,
   type BasePool,
   type BlockDevice,
-  type BlockDone,
   type DiskSource,
 } from '#block/mod.ts';
 import type { ExportConfig, TargetServer } from '#iscsi/mod.ts';
@@ -181,29 +182,23 @@ export async function growDisk(
       todo: 'make it larger there (lvextend, zfs set volsize …), and try again',
     });
   }
-  await asked((done) => device.grow?.(sizeBytes, done));
-  await asked((done) => {
-    unit.rescan(done);
-  });
+  try {
+    await answered((done) => device.grow?.(sizeBytes, done));
+    await answered((done) => {
+      unit.rescan(done);
+    });
+  } catch (e) {
+    if (!(e instanceof BlockError)) throw e;
+    throw new EnvironmentError(e.code, { what: 'the disk cannot grow', why: e.message });
+  }
 }
 
-function asked(start: (done: BlockDone) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    start((error) => {
-      if (error === null) resolve();
-      else
-        reject(
-          new EnvironmentError(error.code, { what: 'the disk cannot grow', why: error.message }),
-        );
+async function closeDevice(device: BlockDevice): Promise<void> {
+  try {
+    await answered((done) => {
+      device.close(done);
     });
-  });
-}
-
-function closeDevice(device: BlockDevice): Promise<void> {
-  return new Promise((resolve, reject) => {
-    device.close((error) => {
-      if (error === null) resolve();
-      else reject(new InternalError('an image did not close cleanly', { cause: error }));
-    });
-  });
+  } catch (cause) {
+    throw new InternalError('an image did not close cleanly', { cause });
+  }
 }

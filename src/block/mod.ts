@@ -1,3 +1,4 @@
+export { answered } from './answered.ts';
 export { BasePool } from './base-pool.ts';
 export { CachedDevice } from './cache/cached-device.ts';
 export { CACHE_BLOCK_BYTES, CACHE_BYTES_DEFAULT, HotBlocks } from './cache/hot-blocks.ts';

@@ -1,7 +1,7 @@
 import type { BlockDevice } from '#block/mod.ts';
 import { write } from 'node:fs';
 import { promisify } from 'node:util';
-import { answered } from './device-io.ts';
+import { answered } from '#block/mod.ts';
 import type { CopyWork } from './copy.ts';
 
 const writeAt = promisify(write);

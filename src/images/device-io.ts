@@ -1,22 +1,6 @@
-import {
-  BasePool,
-  openDisk,
-  type BlockDevice,
-  type BlockDone,
-  type DiskSource,
-} from '#block/mod.ts';
+import { BasePool, answered, openDisk, type BlockDevice, type DiskSource } from '#block/mod.ts';
 import { InternalError } from '#base/mod.ts';
 import type { SectorIo } from '#disk/mod.ts';
-
-/** Waits for one answer of a device. Rejects with its BlockError. */
-export function answered(start: (done: BlockDone) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    start((error) => {
-      if (error === null) resolve();
-      else reject(error);
-    });
-  });
-}
 
 /** Opens a disk for `work` alone and closes it after; the bases are opened and closed with it. */
 export async function withDisk<T>(

@@ -8,7 +8,8 @@ import { BasePool, openDisk, type BlockDevice, type DiskSource } from '#block/mo
 import { FakeClock, silentLog } from '#base/mod.ts';
 import { ImageLibrary, MemoryImageRepository, type LiveDisks } from '#images/mod.ts';
 import type { Drive, Holder } from '#machines/mod.ts';
-import { answered, withDisk } from './device-io.ts';
+import { answered } from '#block/mod.ts';
+import { withDisk } from './device-io.ts';
 
 const MIB = 2 ** 20;
 

@@ -7,7 +7,8 @@ import * as fc from 'fast-check';
 import { FakeClock, silentLog, UserError } from '#base/mod.ts';
 import type { DiskSource } from '#block/mod.ts';
 import { ImageLibrary, MemoryImageRepository } from '#images/mod.ts';
-import { answered, withDisk } from './device-io.ts';
+import { answered } from '#block/mod.ts';
+import { withDisk } from './device-io.ts';
 import { chainOf } from './references.ts';
 
 /**

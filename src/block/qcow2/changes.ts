@@ -1,5 +1,6 @@
 import { invariant } from '#base/mod.ts';
-import { asked, readBytes, writeBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { readBytes, writeBytes } from './file-io.ts';
 import { encodeHi, encodeLo } from './entry.ts';
 import type { Image } from './image.ts';
 import type { InFlight } from './in-flight.ts';
@@ -126,7 +127,7 @@ export class Changes {
     await this.#image.sync();
     const start = this.#journal.offset / layout.clusterBytes;
     metadata.remove(start, this.#journal.clusters);
-    await asked((done) => {
+    await answered((done) => {
       file.punch(this.#journal.offset, this.#journal.clusters * layout.clusterBytes, done);
     });
     await refcounts.add(start, this.#journal.clusters, -1);
@@ -186,7 +187,7 @@ export class Changes {
         try {
           // A snapshot may still use some of it.
           if (punch && (await this.#allAreOne(start, count))) {
-            await asked((done) => {
+            await answered((done) => {
               file.punch(start * layout.clusterBytes, count * layout.clusterBytes, done);
             });
           }

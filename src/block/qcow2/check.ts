@@ -1,7 +1,8 @@
 import { bitmapRanges } from './bitmaps.ts';
 import { fixCopiedFlags } from './copied-flags.ts';
 import { backingOf, has } from './features.ts';
-import { asked, readBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { readBytes } from './file-io.ts';
 import { HeadSector } from './head-sector.ts';
 import { Incompatible } from './header.ts';
 import type { Header } from './header.ts';
@@ -38,7 +39,7 @@ export async function checkQcow2(
   } catch (e) {
     throw explained(path, e);
   } finally {
-    await asked((done) => {
+    await answered((done) => {
       file.close(done);
     });
   }
@@ -97,14 +98,14 @@ async function bringUp(path: string): Promise<void> {
     const below = backingOf(header) === null ? null : new MemoryDevice({ sizeBytes: 512 });
     const device = await openQcow2On(file, path, { backing: below });
     owned = true;
-    await asked((done) => {
+    await answered((done) => {
       device.close(done);
     });
   } catch (e) {
     throw explained(path, e);
   } finally {
     if (!owned) {
-      await asked((done) => {
+      await answered((done) => {
         file.close(done);
       });
     }

@@ -1,6 +1,7 @@
 import type { CompressedReader } from './compressed.ts';
 import type { Entry } from './entry.ts';
-import { asked, readBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { readBytes } from './file-io.ts';
 import type { Image } from './image.ts';
 import type { Reader } from './reader.ts';
 import type { WritePlan } from './write-plan.ts';
@@ -78,7 +79,7 @@ export class CopySource {
   ): Promise<void> {
     const sub = Math.floor(from / this.#image.layout.subclusterBytes);
     if (((entry.alloc >>> sub) & 1) === 1) {
-      await asked((done) => {
+      await answered((done) => {
         this.#image.file.read(entry.host + from, bytes, from - start, to - from, done);
       });
     } else if (((entry.zero >>> sub) & 1) === 1) {

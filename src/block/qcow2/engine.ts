@@ -4,7 +4,7 @@ import { Changes } from './changes.ts';
 import { Checkpointer } from './checkpoint.ts';
 import { CompressedReader } from './compressed.ts';
 import { blockErrorFrom } from './error.ts';
-import { asked } from './file-io.ts';
+import { answered } from '../answered.ts';
 import { WriteGate } from './gate.ts';
 import type { Image } from './image.ts';
 import { InFlight } from './in-flight.ts';
@@ -75,7 +75,7 @@ export class Engine {
     await this.gate.hold();
     try {
       this.image.assertWritable(0);
-      await asked((done) => {
+      await answered((done) => {
         this.checkpointer.flush(done);
       });
       await this.changes.reaped();
@@ -92,7 +92,7 @@ export class Engine {
     await this.gate.hold();
     try {
       if (!image.readOnly && image.failure === null) {
-        await asked((done) => {
+        await answered((done) => {
           this.checkpointer.flush(done);
         });
         await this.changes.reaped();
@@ -125,7 +125,7 @@ export class Engine {
       const changed = await step(this.writer, this.zeroer);
       if (this.journal.state === 'unavailable' && (changed || this.changes.pending)) {
         // Without a journal only the tables themselves remember the change, be it another's.
-        await asked((done) => {
+        await answered((done) => {
           this.checkpointer.flush(done);
         });
       }

@@ -1,15 +1,5 @@
-import type { BlockDone } from '../device.ts';
+import { answered } from '../answered.ts';
 import type { ImageFile } from './image-file.ts';
-
-/** A call of a device or file as a promise; rejects with its `BlockError`. */
-export function asked(start: (done: BlockDone) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    start((error) => {
-      if (error === null) resolve();
-      else reject(error);
-    });
-  });
-}
 
 /** Reads `length` bytes, zeros past the end. Rejects with BlockError. */
 export async function readBytes(
@@ -19,7 +9,7 @@ export async function readBytes(
 ): Promise<Uint8Array> {
   // Not from Node's pool: callers keep views on it.
   const into = new Uint8Array(length);
-  await asked((done) => {
+  await answered((done) => {
     file.read(position, into, 0, length, done);
   });
   return into;
@@ -27,14 +17,14 @@ export async function readBytes(
 
 /** Writes all of `bytes`. Rejects with BlockError. */
 export function writeBytes(file: ImageFile, position: number, bytes: Uint8Array): Promise<void> {
-  return asked((done) => {
+  return answered((done) => {
     file.write(position, bytes, 0, bytes.length, done);
   });
 }
 
 /** Syncs the file. Rejects with BlockError. */
 export function syncFile(file: ImageFile): Promise<void> {
-  return asked((done) => {
+  return answered((done) => {
     file.sync(done);
   });
 }

@@ -10,7 +10,8 @@ import { Qcow2Device } from './device.ts';
 import { Engine } from './engine.ts';
 import { backingOf, has, refuseUnsupported } from './features.ts';
 import { FdFile } from './fd-file.ts';
-import { asked, readBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { readBytes } from './file-io.ts';
 import { HeadSector } from './head-sector.ts';
 import { Incompatible, decodeHeader } from './header.ts';
 import type { Header } from './header.ts';
@@ -49,7 +50,7 @@ export async function openQcow2(path: string, options: Qcow2Options = {}): Promi
   try {
     return await openQcow2On(file, path, options);
   } catch (e) {
-    await asked((done) => {
+    await answered((done) => {
       file.close(done);
     });
     throw e;

@@ -2,7 +2,8 @@ import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
 import { blockErrorFrom } from './error.ts';
 import type { CompressedReader } from './compressed.ts';
-import { asked, readBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { readBytes } from './file-io.ts';
 import type { Image } from './image.ts';
 import type { InFlight } from './in-flight.ts';
 import { Kind } from './mapper.ts';
@@ -55,7 +56,7 @@ export class Reader {
     const present = this.#presentBelow(offset, length);
     if (present < length) into.fill(0, at + present, at + length);
     if (present === 0 || backing === null) return;
-    await asked((done) => {
+    await answered((done) => {
       backing.read(offset, into, at, present, done);
     });
   }
@@ -133,7 +134,7 @@ export class Reader {
     const { host } = this.#mapper;
     switch (kind) {
       case Kind.DATA:
-        return asked((done) => {
+        return answered((done) => {
           this.#image.file.read(host, into, at, length, done);
         });
       case Kind.ZERO:

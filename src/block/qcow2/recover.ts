@@ -1,4 +1,4 @@
-import { asked } from './file-io.ts';
+import { answered } from '../answered.ts';
 import type { Engine } from './engine.ts';
 import { readJournal } from './journal.ts';
 import { RecordKind } from './journal-codec.ts';
@@ -23,12 +23,12 @@ export async function recoverJournal(engine: Engine): Promise<void> {
   const records = fits ? await readJournal(image, offset) : [];
   for (const record of records) await applyRecord(engine, record);
   if (readOnly) return;
-  await asked((done) => {
+  await answered((done) => {
     engine.checkpointer.flush(done);
   });
   sector.setJournal(0, 0);
   await sector.write();
-  await asked((done) => {
+  await answered((done) => {
     engine.checkpointer.flush(done);
   });
   if (!fits) return;

@@ -1,6 +1,7 @@
 import { UserError, systemClock } from '#base/mod.ts';
 import { BlockError } from '../device.ts';
-import { asked, writeBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { writeBytes } from './file-io.ts';
 import { fixCopiedFlags } from './copied-flags.ts';
 import type { Engine } from './engine.ts';
 import { encodeL1 } from './l1-table.ts';
@@ -96,7 +97,7 @@ export async function apply(engine: Engine, id: string, blockBytes: number): Pro
   await quiet(engine);
   const bytes = new Uint8Array(count * 8);
   const kept = Math.min(count, entry.l1Entries) * 8;
-  await asked((done) => {
+  await answered((done) => {
     image.file.read(entry.l1Offset, bytes, 0, kept, done);
   });
   // No flags: all of it belongs to the snapshot too.
@@ -140,7 +141,7 @@ export async function grow(engine: Engine, sizeBytes: number): Promise<void> {
   image.sizeBytes = sizeBytes;
   try {
     if (zeroTo > before) await zeroer.zero(before, zeroTo - before, false);
-    await asked((done) => {
+    await answered((done) => {
       engine.checkpointer.flush(done);
     });
     sector.sizeBytes = sizeBytes;
@@ -266,7 +267,7 @@ async function giveBack(engine: Engine, counts: Uint32Array): Promise<void> {
     if (counts[c] !== 0) continue;
     const start = c;
     while (c < end && counts[c] === 0) c += 1;
-    await asked((done) => {
+    await answered((done) => {
       file.punch(start * layout.clusterBytes, (c - start) * layout.clusterBytes, done);
     });
   }

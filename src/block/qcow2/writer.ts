@@ -5,7 +5,8 @@ import type { CompressedReader } from './compressed.ts';
 import { CopySource } from './copy-source.ts';
 import { blankEntry, decodeEntry } from './entry.ts';
 import type { Entry } from './entry.ts';
-import { asked, writeBytes } from './file-io.ts';
+import { answered } from '../answered.ts';
+import { writeBytes } from './file-io.ts';
 import type { Image } from './image.ts';
 import type { Journal } from './journal.ts';
 import { Kind } from './mapper.ts';
@@ -86,7 +87,7 @@ export class Writer {
         const piece = mapper.length;
         const { host } = mapper;
         this.#guard(host, piece);
-        await asked((answer) => {
+        await answered((answer) => {
           image.file.write(host, from, at + done, piece, answer);
         });
         done += piece;
@@ -125,7 +126,7 @@ export class Writer {
     const { reader, journal, pool, changes, checkpointer } = this.#p;
     const table = this.#table(offset);
     if (journal.state === 'off') await changes.startJournal();
-    else if (!changes.hasRoom) await asked((done) => checkpointer.flush(done));
+    else if (!changes.hasRoom) await answered((done) => checkpointer.flush(done));
     else if (pool.count === 0) await pool.refill();
     else if (!changes.ownsTable(table)) await changes.ownTable(table);
     else await reader.loadSlice(offset);
