@@ -155,6 +155,15 @@ export class InitiatorGuest {
     await this.run(`iscsiadm ${nodeOf(target)} --logout && iscsiadm ${nodeOf(target)} -o delete`);
   }
 
+  /**
+   * From now on only the test talks to the disks. udev reads a disk whenever somebody who could
+   * write closes it, and its command would take the unit attention that the test waits for.
+   */
+  async silenceUdev(): Promise<void> {
+    const units = ['', '-kernel.socket', '-control.socket'].map((end) => `systemd-udevd${end}`);
+    await this.run(`udevadm settle && systemctl stop ${units.join(' ')}`);
+  }
+
   /** Kernel messages since boot that fit a pattern of grep -E. */
   async kernelMessages(pattern: string): Promise<string> {
     return await this.run(`dmesg | grep -E '${pattern}' || true`);

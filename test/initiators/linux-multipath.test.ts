@@ -86,7 +86,9 @@ test(
     const [a = '', b = ''] = paths;
 
     await step('a persistent reservation of one path keeps the other out', async () => {
-      await guest.run('multipath -F && multipathd shutdown');
+      const ended = 'tail --pid=$(pidof multipathd) -f /dev/null';
+      await guest.run(`multipath -F && { ${ended} & multipathd shutdown; wait $!; }`);
+      await guest.silenceUdev();
       assert.match(
         await guest.run(`sg_persist -c ${a}`),
         /Persist Through Power Loss Capable\(PTPL_C\): 1/,
@@ -129,7 +131,7 @@ test(
       await target.process.stop('SIGKILL');
       target = await LabTarget.start(lab, config);
       await target.waitEvent('login', 2);
-      // The first command is told of the power on: this one, unless multipathd has asked before.
+      // The first command is told of the power on.
       for (const path of paths) await guest.run(`sg_turs ${path} || true`);
       assert.deepEqual(await reservation(guest, b), ['0xa1', 'Write Exclusive']);
       assert.match(await guest.fails(direct.write(b)), CONFLICT);

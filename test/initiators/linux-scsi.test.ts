@@ -103,6 +103,7 @@ test(
     });
     const main = await guest.login(target.name());
     const spare = await guest.disk(target.name(), 1);
+    await guest.silenceUdev();
     const check = async (device: string, rows: readonly Row[]): Promise<void> => {
       const wrong: string[] = [];
       for (const [command, prints, exit = 0] of rows) {
