@@ -97,10 +97,9 @@ class Answers implements PduSink {
 
 function serve(): void {
   const buffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
-  const shared = new DataView(buffer.buffer);
   const chunks = new ChunkPool();
   const server = createServer({ pauseOnConnect: true }, (socket) => {
-    const transport = new SocketTransport(socket, buffer, shared, systemClock);
+    const transport = new SocketTransport(socket, buffer, systemClock);
     const answers = new Answers(transport, chunks);
     const events = {
       received: (bytes: Buffer, view: DataView, at: number, end: number): void => {

@@ -65,6 +65,7 @@ export class PollSession {
   #cutBytes = 0;
   #skip = 0;
   #cmdSn = 1;
+  #expStatSn = 0;
   #next: number;
   #seed: number;
   #running = false;
@@ -140,7 +141,7 @@ export class PollSession {
     view.setUint32(at + 16, tag);
     view.setUint32(at + 20, blockBytes);
     view.setUint32(at + 24, this.#cmdSn);
-    view.setUint32(at + 28, 0);
+    view.setUint32(at + 28, this.#expStatSn);
     this.#cmdSn = (this.#cmdSn + 1) >>> 0;
     const count = blockBytes / DISK_BLOCK_BYTES;
     const lba = this.#place() * count;
@@ -226,9 +227,9 @@ export class PollSession {
     const opcode = view.getUint8(at) & 0x3f;
     const tag = view.getUint32(at + 16);
     if (opcode === Opcode.DATA_IN) {
-      if ((view.getUint8(at + 1) & 1) !== 0) this.#done(tag, view.getUint8(at + 3));
+      if ((view.getUint8(at + 1) & 1) !== 0) this.#done(tag, view, at);
     } else if (opcode === Opcode.SCSI_RESPONSE) {
-      this.#done(tag, view.getUint8(at + 3));
+      this.#done(tag, view, at);
     } else if (opcode === Opcode.R2T) {
       this.#dataOut(view, at, tag);
     } else if (opcode !== Opcode.NOP_IN) {
@@ -236,10 +237,11 @@ export class PollSession {
     }
   }
 
-  #done(tag: number, status: number): void {
+  #done(tag: number, view: DataView, at: number): void {
     this.completed += 1;
     this.inFlight -= 1;
-    if (status !== 0) this.failures += 1;
+    if (view.getUint8(at + 3) !== 0) this.failures += 1;
+    this.#expStatSn = (view.getUint32(at + 24) + 1) >>> 0;
     if (this.#running) this.#issue(tag);
   }
 
@@ -259,7 +261,7 @@ export class PollSession {
       view.setUint32(at + 16, tag);
       view.setUint32(at + 20, transfer);
       view.setUint32(at + 24, 0);
-      view.setUint32(at + 28, 0);
+      view.setUint32(at + 28, this.#expStatSn);
       view.setUint32(at + 32, 0);
       view.setUint32(at + 36, sn);
       view.setUint32(at + 40, offset + done);

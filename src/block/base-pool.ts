@@ -2,7 +2,7 @@ import { HotBlocks } from './cache/hot-blocks.ts';
 import type { BlockDevice, BlockDone } from './device.ts';
 import { BlockError } from './device.ts';
 import { FilterDevice } from './filter/base.ts';
-import { lendFrom } from './raw.ts';
+import { lendFrom } from './lend.ts';
 
 type Base = {
   /** Settles once; a base that failed to open has left the table before anybody sees why. */

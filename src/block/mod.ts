@@ -12,6 +12,8 @@ export * from './filter/lock.ts';
 export * from './filter/readonly.ts';
 export * from './filter/slice.ts';
 export * from './filter/volatile.ts';
+export * from './lend.ts';
+export { LentMessage, MESSAGE_PIECES_MAX } from './lent-message.ts';
 export * from './memory.ts';
 export * from './qcow2/mod.ts';
 export { openNbd } from './nbd/open-nbd.ts';

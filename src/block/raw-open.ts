@@ -29,6 +29,8 @@ export type RawFile = {
   readonly residency: 'ask' | 'always' | 'never';
   /** mincore(2) can be believed, so that resident pages may be lent. */
   readonly tellsResidency: boolean;
+  /** Writing to a mapping is the same as pwrite(2) here, with the same word about errors. */
+  readonly writesByAddress: boolean;
   readonly locked: boolean;
   /** A regular file: it can be made larger from here. */
   readonly growable: boolean;
@@ -40,6 +42,11 @@ const statFd = promisify(fstat);
 
 /** statfs(2) types of file systems that live in memory (linux/magic.h). */
 const MEMORY_FILE_SYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
+/**
+ * The same of file systems of this machine (ext4, XFS, btrfs). A network's or FUSE's may answer a
+ * write of a mapping and fail it later, when nobody listens.
+ */
+const LOCAL_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e]);
 /** What our initiators know how to boot from. */
 const BLOCK_SIZES: readonly number[] = [512, 2048, 4096];
 const PAGE_BYTES = 4096;
@@ -82,11 +89,18 @@ async function inspect(
   refuseBadSize(path, size);
   const locked = options.lock ?? true;
   if (locked) lockImage(fd, readOnly ? 'shared' : 'exclusive');
-  const residency = supportsNowait(fd) ? 'ask' : (await inMemory(path, stats)) ? 'always' : 'never';
+  const fileSystem = await fileSystemOf(path, stats);
+  const residency: RawFile['residency'] = supportsNowait(fd)
+    ? 'ask'
+    : fileSystem === 'memory'
+      ? 'always'
+      : 'never';
   const canDiscard = !readOnly && (await discardWorks(fd, stats, size.sizeBytes));
   const growable = stats.isFile();
   const tellsResidency = !readOnly || mayBeTold(stats);
-  return { fd, ...size, readOnly, canDiscard, residency, tellsResidency, locked, growable };
+  const writesByAddress = fileSystem !== 'other';
+  const how = { residency, tellsResidency, writesByAddress };
+  return { fd, ...size, readOnly, canDiscard, ...how, locked, growable };
 }
 
 type Sizes = Pick<RawFile, 'sizeBytes' | 'blockBytes' | 'physicalBlockBytes'>;
@@ -150,9 +164,12 @@ function mayBeTold(stats: Stats): boolean {
   return stats.uid === user || (user === 0 && stats.uid !== NOBODY);
 }
 
-async function inMemory(path: string, stats: Stats): Promise<boolean> {
-  if (!stats.isFile()) return false;
-  return MEMORY_FILE_SYSTEMS.has((await guarded(path, statfs(path))).type);
+/** What kind of file system the image is on; a block device has the kernel's own page cache. */
+async function fileSystemOf(path: string, stats: Stats): Promise<'memory' | 'local' | 'other'> {
+  if (!stats.isFile()) return 'local';
+  const { type } = await guarded(path, statfs(path));
+  if (MEMORY_FILE_SYSTEMS.has(type)) return 'memory';
+  return LOCAL_FILE_SYSTEMS.has(type) ? 'local' : 'other';
 }
 
 /** Whether space can be given back, found without changing the image. */

@@ -16,7 +16,8 @@ import { readMapped, supportsNowait } from '#os/mod.ts';
 import type { BlockError } from './device.ts';
 import { openRaw } from './raw-open.ts';
 import { RawWindows } from './raw-windows.ts';
-import { RawDevice, lendFrom } from './raw.ts';
+import { lendFrom } from './lend.ts';
+import { RawDevice } from './raw.ts';
 import { MemoryDevice } from './memory.ts';
 
 const MIB = 1024 * 1024;
@@ -176,6 +177,7 @@ test('read_cold: a disk that misses again and again is asked less often', async 
     canDiscard: false,
     residency: 'ask',
     tellsResidency: false,
+    writesByAddress: false,
     locked: false,
     growable: false,
   });
@@ -197,7 +199,7 @@ test('lend_again: the kernel is asked again after a second', async (t) => {
   ftruncateSync(fd, 12 * MIB);
   const clock = new FakeClock();
   clock.advance(5000);
-  const windows = new RawWindows(fd, 12 * MIB, clock);
+  const windows = new RawWindows(fd, 12 * MIB, { clock });
   for (let n = 0; n < 8; n++) windows.lend(0, MIB);
   assert.notEqual(windows.lend(0, 4096), 0);
   assert.equal(windows.lend(10 * MIB, 4096), 0, 'a hole');

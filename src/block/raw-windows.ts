@@ -27,6 +27,7 @@ const FORGET_BYTES = 4 * 1024 * 1024 * 1024;
 export class RawWindows {
   readonly #fd: number;
   readonly #sizeBytes: number;
+  readonly #writable: boolean;
   readonly #clock: Clock;
   #map: FileMap | null = null;
   #unable = false;
@@ -38,9 +39,15 @@ export class RawWindows {
   readonly #whole: Uint8Array;
   #sinceForgetBytes = 0;
 
-  constructor(fd: number, sizeBytes: number, clock: Clock = systemClock) {
+  /** `writable`: the addresses are for the kernel to write to as well. */
+  constructor(
+    fd: number,
+    sizeBytes: number,
+    options: { readonly writable?: boolean; readonly clock?: Clock } = {},
+  ) {
     this.#fd = fd;
-    this.#clock = clock;
+    this.#writable = options.writable ?? false;
+    this.#clock = options.clock ?? systemClock;
     this.#sizeBytes = sizeBytes;
     const count = Math.ceil(sizeBytes / WINDOW_BYTES);
     this.#readBytes = new Float64Array(count);
@@ -85,7 +92,7 @@ export class RawWindows {
 
   #enter(window: number): boolean {
     if (this.#unable) return false;
-    this.#map ??= FileMap.open(this.#fd, this.#sizeBytes);
+    this.#map ??= FileMap.open(this.#fd, this.#sizeBytes, this.#writable);
     if (this.#map === null) {
       this.#unable = true;
       return false;

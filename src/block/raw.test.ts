@@ -16,6 +16,7 @@ function unflushable(): RawDevice {
     canDiscard: false,
     residency: 'always',
     tellsResidency: false,
+    writesByAddress: false,
     locked: false,
     growable: false,
   });

@@ -19,28 +19,11 @@ import {
 } from '#os/mod.ts';
 import { BlockError } from './device.ts';
 import type { BlockDevice, BlockDone, BlockExtent } from './device.ts';
+import type { LendingDevice } from './lend.ts';
 import { blockErrorOf } from './raw-error.ts';
 import type { RawFile } from './raw-open.ts';
 import { writeAll, writeZeros } from './raw-write.ts';
 import { RawWindows } from './raw-windows.ts';
-
-export { LentMessage, MESSAGE_PIECES_MAX } from './lent-message.ts';
-
-/** A device whose resident blocks can be sent straight from the page cache. */
-export interface LendingDevice {
-  /**
-   * The address of a range for the kernel to read from, or 0: not now, read it. Good until the
-   * event loop turns, and only as an argument of system calls (`LentMessage`). Never blocks or
-   * throws. A filter passes it on only where it changes nothing about the data.
-   */
-  lend(offsetBytes: number, lengthBytes: number): number;
-}
-
-/** `lend` of any device: 0 where it cannot. */
-export function lendFrom(device: object, offsetBytes: number, lengthBytes: number): number {
-  const { lend } = device as Partial<LendingDevice>;
-  return lend === undefined ? 0 : lend.call(device, offsetBytes, lengthBytes);
-}
 
 /** From here on the copy costs more than a trip to the thread pool, which copies in parallel. */
 const TRY_READ_BYTES_MAX = 256 * 1024;
@@ -74,6 +57,8 @@ export class RawDevice implements BlockDevice, LendingDevice {
   readonly #locked: boolean;
   /** Only where the kernel tells what is resident. */
   readonly #lends: boolean;
+  /** Its pages may be written by address. */
+  readonly #lendsForWriting: boolean;
   #windows: RawWindows | null;
   readonly #probe = new Uint8Array(PAGE_BYTES);
   #failure: BlockError | null = null;
@@ -97,6 +82,7 @@ export class RawDevice implements BlockDevice, LendingDevice {
     this.#locked = file.locked;
     if (file.growable) this.grow = (sizeBytes, done) => this.#grow(sizeBytes, done);
     this.#lends = file.tellsResidency && file.residency !== 'never';
+    this.#lendsForWriting = !file.readOnly && file.writesByAddress;
     this.#windows = this.#newWindows();
   }
 
@@ -127,6 +113,10 @@ export class RawDevice implements BlockDevice, LendingDevice {
   lend(offsetBytes: number, lengthBytes: number): number {
     if (this.#failure !== null || this.#windows === null) return 0;
     return this.#windows.lend(offsetBytes, lengthBytes);
+  }
+
+  lendForWriting(offsetBytes: number, lengthBytes: number): number {
+    return this.#lendsForWriting ? this.lend(offsetBytes, lengthBytes) : 0;
   }
 
   read(
@@ -276,7 +266,8 @@ export class RawDevice implements BlockDevice, LendingDevice {
   }
 
   #newWindows(): RawWindows | null {
-    return this.#lends ? new RawWindows(this.#fd, this.#sizeBytes) : null;
+    if (!this.#lends) return null;
+    return new RawWindows(this.#fd, this.#sizeBytes, { writable: this.#lendsForWriting });
   }
 
   #grow(sizeBytes: number, done: BlockDone): void {

@@ -1,6 +1,9 @@
 import { DecodeError } from '#base/mod.ts';
+import { IMMEDIATE_COMMANDS_MAX } from './limits.ts';
 import { AT_CDB, AT_EXPECTED_LENGTH, AT_LUN, BHS_BYTES, CommandFlag } from './pdu/mod.ts';
-import { decodeAhs, lunNumber } from './pdu/mod.ts';
+import { RESERVED_TAG, decodeAhs, lunNumber } from './pdu/mod.ts';
+import { RejectReason } from './pdu/mod.ts';
+import type { Session } from './session.ts';
 import type { Task } from './task.ts';
 
 const HEADER_CDB_BYTES = 16;
@@ -23,6 +26,14 @@ export function fillTask(
   const expected = view.getUint32(at + AT_EXPECTED_LENGTH);
   if ((flags & CommandFlag.WRITE) !== 0) task.expectedOutBytes = expected;
   if ((flags & CommandFlag.READ) !== 0) task.expectedInBytes = expected;
+}
+
+/** Why a command cannot be taken, as a reason of Reject (RFC 7143 §11.17.1); null: it can. */
+export function refusalOf(session: Session, tag: number, immediate: boolean): RejectReason | null {
+  if (tag === RESERVED_TAG) return RejectReason.INVALID_PDU_FIELD;
+  if (session.tasks.find(tag) !== undefined) return RejectReason.TASK_IN_PROGRESS;
+  const crowded = immediate && session.immediateInFlight >= IMMEDIATE_COMMANDS_MAX;
+  return crowded ? RejectReason.TOO_MANY_IMMEDIATE_COMMANDS : null;
 }
 
 /** Takes the rest of a long CDB from the additional headers. False: they are malformed. */

@@ -84,13 +84,15 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   /** Bytes arrived; the memory is only good for this call. */
   received(bytes: Uint8Array, view: DataView, at: number, end: number): void {
     this.#alive.heard = true;
-    if (this.#phase.name === 'full-feature') this.#phase.feature.open();
+    const alone = this.plane.received(this);
+    if (this.#phase.name === 'full-feature') this.#phase.feature.open(alone);
     try {
       this.#receiver.receive(bytes, view, at, end);
     } catch (e) {
       this.#bug(e);
     }
     if (this.#phase.name === 'full-feature') this.#phase.feature.turn();
+    this.plane.answered(alone);
   }
 
   /** A chunk that `send` kept is free. */

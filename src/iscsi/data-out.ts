@@ -2,12 +2,14 @@ import { invariant } from '#base/mod.ts';
 import { GATHER_BYTES_MAX, Phase } from '#scsi/mod.ts';
 import type { ScsiCommand } from '#scsi/mod.ts';
 import { writeR2t } from './answers.ts';
+import { lendForWritingFrom } from '#block/mod.ts';
 import { operationEnded } from './lane.ts';
 import type { Lane } from './lane.ts';
 import { CHUNK_BYTES, GATHER_TOTAL_BYTES_MAX } from './limits.ts';
 import { RESERVED_TAG } from './pdu/mod.ts';
 import { TaskState } from './task.ts';
 import type { Task } from './task.ts';
+import type { PieceEnd } from './write-batch.ts';
 import { TransportFault, endTask, failTransport } from './transport-sense.ts';
 
 const BUSY = 0x08;
@@ -28,11 +30,16 @@ export class DataOut {
   readonly #lane: Lane;
   #gathering = 0;
   readonly #finished: (command: ScsiCommand) => void;
+  readonly #pieceEnded: PieceEnd;
 
   constructor(lane: Lane) {
     this.#lane = lane;
     this.#finished = (command) => {
       this.#onFinished(command as Task);
+    };
+    this.#pieceEnded = (task, at, length, to, stored) => {
+      if (!stored && !task.discard) this.#writeNow(task, this.#lane.writes!.bytes, at, length, to);
+      if (!operationEnded(task)) this.#advance(task);
     };
   }
 
@@ -183,6 +190,30 @@ export class DataOut {
     if (task.discard) return;
     const to = task.extentOffsetBytes + position;
     this.#lane.output.settleLent(to, length);
+    if (!this.#batched(task, bytes, at, length, to)) {
+      this.settle();
+      this.#writeNow(task, bytes, at, length, to);
+    }
+  }
+
+  /** True: the data will be stored by `settle`, straight from the receive buffer. */
+  #batched(task: Task, bytes: Uint8Array, at: number, length: number, to: number): boolean {
+    const { writes } = this.#lane;
+    if (writes === null || !writes.takes(bytes)) return false;
+    const address = lendForWritingFrom(task.device!, to, length);
+    if (address === 0) return false;
+    const { early } = this.#lane.pace;
+    if (writes.count < early && writes.add(task, at, length, to, address)) return true;
+    this.settle();
+    return writes.add(task, at, length, to, address);
+  }
+
+  /** Stores the writes that wait in the receive buffer; must come before anything can see them. */
+  settle(): void {
+    this.#lane.writes?.settle(this.#pieceEnded);
+  }
+
+  #writeNow(task: Task, bytes: Uint8Array, at: number, length: number, to: number): void {
     try {
       if (!task.device!.tryWrite(to, bytes, at, length))
         this.#writeCold(task, bytes, at, length, to);
@@ -277,7 +308,10 @@ export class DataOut {
     task.state = TaskState.FINISHING;
     task.operations += 1;
     // A write is done by now; other commands may change anything.
-    if (task.phase !== Phase.WRITE) this.#lane.output.settleAllLent();
+    if (task.phase !== Phase.WRITE) {
+      this.settle();
+      this.#lane.output.settleAllLent();
+    }
     this.#lane.session.traffic.writtenBytes += task.wantedBytes;
     this.#lane.scsi.finish(task, this.#finished);
   }

@@ -1,5 +1,7 @@
 import { LentMessage } from '#block/mod.ts';
 import { CHUNK_BYTES, CHUNK_SIZES, FREE_CHUNK_BYTES_MAX } from './limits.ts';
+import { IdlePoll } from './idle-poll.ts';
+import { WriteBatch } from './write-batch.ts';
 
 /** A piece of output memory with the view that headers are written by. */
 export class Chunk {
@@ -55,7 +57,11 @@ export interface Turnable {
 export class DataPlane {
   readonly chunks = new ChunkPool();
   #message: LentMessage | null | undefined;
+  #writes: WriteBatch | null = null;
   #waiting: Turnable[] = [];
+  /** Who received last. */
+  #receiver: object | null = null;
+  readonly #idle = new IdlePoll();
   readonly #defer: (run: () => void) => void;
   readonly #run: () => void;
 
@@ -72,6 +78,35 @@ export class DataPlane {
   get message(): LentMessage | null {
     if (this.#message === undefined) this.#message = LentMessage.create();
     return this.#message;
+  }
+
+  /** Writes on their way from the receive buffer; null until there is a socket. */
+  get writes(): WriteBatch | null {
+    return this.#writes;
+  }
+
+  /** The receive buffer that all sockets share. */
+  get receiveBuffer(): Buffer {
+    this.#writes ??= new WriteBatch();
+    return this.#writes.bytes;
+  }
+
+  /** Somebody receives: true when nobody else did since the last time. */
+  received(who: object): boolean {
+    const alone = this.#receiver === who;
+    this.#receiver = who;
+    if (alone) this.#idle.heard();
+    return alone;
+  }
+
+  /** Whoever received has answered what can be answered now. */
+  answered(alone: boolean): void {
+    if (alone) this.#idle.answered();
+  }
+
+  /** Nothing is received any more. */
+  close(): void {
+    this.#writes?.close();
   }
 
   /** Gives it a turn soon; it must not ask again before it had it. */

@@ -1,22 +1,24 @@
 import { Phase } from '#scsi/mod.ts';
 import type { ScsiTarget } from '#scsi/mod.ts';
 import { sequenceOf, writePdu, writeScsiResponse } from './answers.ts';
-import { fillAdditional, fillTask } from './command-header.ts';
+import { fillAdditional, fillTask, refusalOf } from './command-header.ts';
 import type { ChunkPool, Turnable } from './data-plane.ts';
 import { DataIn } from './data-in.ts';
 import { DataOut } from './data-out.ts';
 import type { FeatureOwner, Lane } from './lane.ts';
 import { HeldData } from './held-data.ts';
-import { COLD_WRITE_BYTES_MAX, IMMEDIATE_COMMANDS_MAX } from './limits.ts';
+import { COLD_WRITE_BYTES_MAX } from './limits.ts';
 import type { Output } from './output.ts';
-import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_ITT, AT_TTT, BHS_BYTES } from './pdu/mod.ts';
-import { CommandFlag, FINAL_BIT, Opcode, RESERVED_TAG, RejectReason } from './pdu/mod.ts';
-import { ServiceResponse, copyBytes, encodeReject } from './pdu/mod.ts';
+import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_EXP_STAT_SN, AT_ITT } from './pdu/mod.ts';
+import { AT_TTT, BHS_BYTES, CommandFlag, FINAL_BIT, Opcode, RESERVED_TAG } from './pdu/mod.ts';
+import { RejectReason, ServiceResponse, copyBytes, encodeReject } from './pdu/mod.ts';
+import { Pace } from './pace.ts';
 import type { PduSink, ReceiveFault } from './receiver.ts';
 import type { Session } from './session.ts';
 import { TaskState } from './task.ts';
 import type { Task } from './task.ts';
 import { TaskQueue } from './task-queue.ts';
+import type { WriteBatch } from './write-batch.ts';
 import { TransportFault, endTask, failTransport, misdirected } from './transport-sense.ts';
 
 const TASK_SET_FULL = 0x28;
@@ -36,14 +38,16 @@ export class FullFeature implements PduSink, Lane, Turnable {
   readonly scsi: ScsiTarget;
   readonly output: Output;
   readonly chunks: ChunkPool;
+  readonly writes: WriteBatch | null;
+  readonly pace = new Pace();
   readonly #owner: FeatureOwner;
   readonly #dataIn: DataIn;
   readonly #dataOut: DataOut;
   readonly #ready = new TaskQueue();
+  readonly #held = new HeldData();
   #current: Current = 'drop';
   #task: Task | null = null;
   #final = false;
-  readonly #held = new HeldData();
   readonly #header = new Uint8Array(BHS_BYTES);
   /** Between the bytes of one receive call and its flush. */
   #inTurn = false;
@@ -59,6 +63,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.output = output;
     this.chunks = owner.plane.chunks;
     this.#owner = owner;
+    this.writes = owner.plane.writes;
     this.#dataIn = new DataIn(this);
     this.#dataOut = new DataOut(this);
   }
@@ -70,14 +75,17 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   // Turns: one receive call or one scheduled call each, ending in at most one send.
 
-  /** Bytes are about to be received. */
-  open(): void {
+  /** Bytes are about to be received; `alone`: the thread heard nobody else since the last time. */
+  open(alone: boolean): void {
     this.#inTurn = true;
+    this.pace.begin(alone);
   }
 
   /** Answers what is ready, as far as the output has room, and sends. */
   turn(): void {
+    if (!this.#inTurn) this.pace.begin(false);
     this.#inTurn = true;
+    this.#dataOut.settle();
     this.#scheduled = false;
     while (!this.output.full && !this.#closed) {
       const task = this.#ready.shift();
@@ -109,6 +117,8 @@ export class FullFeature implements PduSink, Lane, Turnable {
       this.#dataOutHeader(view, at, (word & (FINAL_BIT << 16)) !== 0, dataBytes);
     } else {
       this.#current = 'other';
+      // It may abort tasks, or end the session.
+      this.#dataOut.settle();
       this.#owner.other.header(view, bytes, at, ahsBytes, dataBytes);
     }
   }
@@ -169,23 +179,16 @@ export class FullFeature implements PduSink, Lane, Turnable {
     if (!this.acceptCommand(cmdSn, immediate)) return;
     const tag = view.getUint32(at + AT_ITT);
     const { session } = this;
-    if (tag === RESERVED_TAG || session.tasks.find(tag) !== undefined) {
-      const reason = tag === RESERVED_TAG ? 'INVALID_PDU_FIELD' : 'TASK_IN_PROGRESS';
-      this.reject(RejectReason[reason], bytes.subarray(at, at + BHS_BYTES));
-      return;
-    }
-    if (immediate && session.immediateInFlight >= IMMEDIATE_COMMANDS_MAX) {
-      this.reject(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, bytes.subarray(at, at + BHS_BYTES));
-      return;
-    }
+    const refusal = refusalOf(session, tag, immediate);
+    if (refusal !== null) return this.reject(refusal, bytes.subarray(at, at + BHS_BYTES));
     const flags = word >>> 16;
     const task = session.tasks.take(tag);
     fillTask(task, view, bytes, at, flags);
-    task.nexus = session.nexus;
     task.immediate = immediate;
     task.cmdSn = cmdSn;
-    if (immediate) session.immediateInFlight += 1;
-    else session.inFlight += 1;
+    session.entered(task);
+    const unseen = (session.statSn - view.getUint32(at + AT_EXP_STAT_SN)) >>> 0;
+    this.pace.heard(session.inFlight, unseen);
     if (ahsBytes > 0 && !fillAdditional(task, bytes, at, ahsBytes)) {
       this.settle(task);
       session.tasks.release(task);
@@ -220,6 +223,8 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     const { traffic } = this.session;
     this.scsi.begin(task);
+    // Whatever is no plain write may look at what was written before it.
+    if (task.phase !== Phase.WRITE) this.#dataOut.settle();
     if (misdirected(task)) failTransport(task, TransportFault.INVALID_COMMAND_INFORMATION);
     task.commandBytes = task.phase === Phase.DONE ? (task.dataIn?.length ?? 0) : task.transferBytes;
     if (task.phase === Phase.READ) {
@@ -281,9 +286,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#dataOut.settleData(task);
   }
 
-  /**
-   * A held task whose data was bad, or more than may be kept: never begun, answered in its turn.
-   */
+  /** A held task whose data was bad, or too much: never begun, answered in its turn. */
   #endHeld(task: Task): void {
     if (task.status === 0) endTask(task, TASK_SET_FULL);
     task.state = TaskState.RECEIVING;
@@ -308,12 +311,12 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const done = this.#dataIn.progress(task);
     if (!done) this.#ready.unshift(task);
     this.#answering = false;
+    if (this.pace.answered()) this.output.flush();
     return done;
   }
 
   settle(task: Task): void {
-    if (task.immediate) this.session.immediateInFlight -= 1;
-    else this.session.inFlight -= 1;
+    this.session.left(task);
   }
 
   release(task: Task): void {
@@ -390,6 +393,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   /** Nothing more is received, started or sent; calls `quiet` when all operations are answered. */
   close(quiet: () => void): void {
     this.#closed = true;
+    this.#dataOut.settle();
     this.abortAll(() => true, quiet);
   }
 }

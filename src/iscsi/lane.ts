@@ -4,8 +4,10 @@ import type { ChunkPool, DataPlane } from './data-plane.ts';
 import type { ServerCounter } from './events.ts';
 import type { Output } from './output.ts';
 import type { PduSink } from './receiver.ts';
+import type { Pace } from './pace.ts';
 import type { Session } from './session.ts';
 import type { Task } from './task.ts';
+import type { WriteBatch } from './write-batch.ts';
 
 /** What the parts of a connection in full feature phase share. */
 export interface Lane {
@@ -13,6 +15,9 @@ export interface Lane {
   readonly scsi: ScsiTarget;
   readonly output: Output;
   readonly chunks: ChunkPool;
+  /** Writes on their way from the receive buffer; null where nothing is received by a socket. */
+  readonly writes: WriteBatch | null;
+  readonly pace: Pace;
   /** The task has something to send: now if there is room, else in a later turn. */
   answer(task: Task): void;
   /** The last PDU of the task is about to be written: its room in the window is free. */

@@ -14,7 +14,7 @@ import type { ServerCounter, SessionInfo, TargetObserver, TargetStats, Traffic }
 import { ExportPolicy } from './export-policy.ts';
 import { DEFAULT_OFFER } from './keys.ts';
 import type { NegotiationOffer } from './keys.ts';
-import { LOGOUT_GRACE_MS, RECEIVE_BUFFER_BYTES, SWEEP_MS } from './limits.ts';
+import { LOGOUT_GRACE_MS, SWEEP_MS } from './limits.ts';
 import { formatPortal, normalizeIscsiName } from './names.ts';
 import type { Transport } from './output.ts';
 import type { DistantExport, ExportConfig, PortalAddress, TargetPolicy } from './policy.ts';
@@ -71,8 +71,6 @@ export class TargetServer implements ConnectionHost {
   readonly #refusals: RefusalLog;
   readonly #open = new Map<Connection, SessionInfo['kind']>();
   readonly #sessions = new Map<number, Session>();
-  readonly #buffer: Buffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
-  readonly #view = new DataView(this.#buffer.buffer);
   readonly #past: Traffic = noTraffic();
   #lastId = 0;
   #lastTsih = 0;
@@ -133,7 +131,7 @@ export class TargetServer implements ConnectionHost {
       closeSync(fd);
       return;
     }
-    const connection = this.#start(new SocketTransport(fd, this.#buffer, this.#view, this.clock));
+    const connection = this.#start(new SocketTransport(fd, this.plane.receiveBuffer, this.clock));
     const bytes = Uint8Array.from(login);
     connection.received(bytes, new DataView(bytes.buffer), 0, bytes.length);
   }
@@ -209,6 +207,7 @@ export class TargetServer implements ConnectionHost {
     await new Promise<void>((resolve) => {
       fenceAll([...this.#sessions.values()], () => 'dropped', resolve);
     });
+    this.plane.close();
   }
 
   #sessionsGone(): Promise<void> {
@@ -321,7 +320,7 @@ export class TargetServer implements ConnectionHost {
       socket.destroy();
       return;
     }
-    this.#start(new SocketTransport(socket, this.#buffer, this.#view, this.clock));
+    this.#start(new SocketTransport(socket, this.plane.receiveBuffer, this.clock));
   }
 
   #start(transport: SocketTransport): Connection {

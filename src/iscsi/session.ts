@@ -6,6 +6,7 @@ import type { LoginGrant } from './login-types.ts';
 import { initiatorPortName } from './names.ts';
 import { BHS_BYTES, DIGEST_BYTES } from './pdu/mod.ts';
 import type { PortalAddress } from './policy.ts';
+import type { Task } from './task.ts';
 import { TaskSet } from './task-set.ts';
 import { TaskTable } from './task-table.ts';
 
@@ -110,6 +111,19 @@ export class Session {
     if (ahead > 0) return 'gap';
     this.expCmdSn = (cmdSn + 1) >>> 0;
     return 'next';
+  }
+
+  /** A command begins to take room: in the window, or among the immediate ones. */
+  entered(task: Task): void {
+    task.nexus = this.nexus;
+    if (task.immediate) this.immediateInFlight += 1;
+    else this.inFlight += 1;
+  }
+
+  /** A command is answered, or given up: its room is free. */
+  left(task: Task): void {
+    if (task.immediate) this.immediateInFlight -= 1;
+    else this.inFlight -= 1;
   }
 
   /** Takes the StatSN of an answer. */

@@ -43,8 +43,9 @@ export class SocketTransport implements Transport {
    * `from` is a socket of a server with `pauseOnConnect`, from which nothing was read yet, or a
    * descriptor that another thread detached.
    */
-  constructor(from: Socket | number, buffer: Buffer, view: DataView, clock: Clock) {
+  constructor(from: Socket | number, buffer: Buffer, clock: Clock) {
     this.#clock = clock;
+    const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
     const callback = (bytes: number): boolean => {
       this.#events?.received(buffer, view, 0, bytes);
       return true;

@@ -7,6 +7,7 @@ import { addressOf, bindCall } from './libc.ts';
  * a system call answer EFAULT, where a load would be SIGBUS.
  */
 const PROT_READ = 1;
+const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const MADV_RANDOM = 1;
 const MADV_DONTNEED = 4;
@@ -38,10 +39,14 @@ export class FileMap {
     this.lengthBytes = lengthBytes;
   }
 
-  /** Null where that cannot be had: no native calls, or a file system without mappings. */
-  static open(fd: number, lengthBytes: number): FileMap | null {
+  /**
+   * Null where that cannot be had: no native calls, or a file system without mappings. `writable`:
+   * the kernel may write to its addresses too (the file must be open for writing).
+   */
+  static open(fd: number, lengthBytes: number, writable = false): FileMap | null {
+    const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     try {
-      const address = mmap()(0, lengthBytes, PROT_READ, MAP_SHARED, fd, 0);
+      const address = mmap()(0, lengthBytes, protection, MAP_SHARED, fd, 0);
       if (address <= 0 || address >= ADDRESS_END) return null;
       // No read-ahead by faults: what is not resident is not to be read this way.
       madvise()(address, lengthBytes, MADV_RANDOM);

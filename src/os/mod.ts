@@ -18,6 +18,7 @@ export type { InterfaceAddress, InterfaceInfo } from './interfaces.ts';
 export { errnoName, errnoText } from './libc.ts';
 export { setNeighbour } from './neighbour.ts';
 export { openBeneath } from './open-beneath.ts';
+export { SCATTER_GAP_BYTES_MAX, ScatterBuffer } from './scatter-buffer.ts';
 export { NOT_RESIDENT, NOWAIT_UNSUPPORTED, preadNowait, supportsNowait } from './pread-nowait.ts';
 export { socketAddress } from './socket-address.ts';
 export { BYTES_PER_SEND, DatagramTarget, SEGMENTS_PER_SEND } from './udp-send.ts';

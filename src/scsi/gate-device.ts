@@ -1,4 +1,4 @@
-import { BlockError, lendFrom } from '#block/mod.ts';
+import { BlockError, lendForWritingFrom, lendFrom } from '#block/mod.ts';
 import type { BlockDevice, BlockDone, BlockExtent } from '#block/mod.ts';
 import { SerialQueue } from './serial-queue.ts';
 
@@ -125,6 +125,11 @@ export class GateDevice implements BlockDevice {
   /** An address in the page cache that is good until this turn of the event loop ends; 0: none. */
   lend(offset: number, lengthBytes: number): number {
     return this.#mode === 'open' ? lendFrom(this.#inner, offset, lengthBytes) : 0;
+  }
+
+  /** The same for writing to. */
+  lendForWriting(offset: number, lengthBytes: number): number {
+    return this.#mode === 'open' ? lendForWritingFrom(this.#inner, offset, lengthBytes) : 0;
   }
 
   read(offset: number, into: Uint8Array, at: number, length: number, done: BlockDone): void {

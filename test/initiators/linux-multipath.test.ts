@@ -86,8 +86,8 @@ test(
     const [a = '', b = ''] = paths;
 
     await step('a persistent reservation of one path keeps the other out', async () => {
-      const ended = 'tail --pid=$(pidof multipathd) -f /dev/null';
-      await guest.run(`multipath -F && { ${ended} & multipathd shutdown; wait $!; }`);
+      await guest.run('multipath -F && multipathd shutdown');
+      await guest.run('while pidof multipathd >/dev/null; do :; done');
       await guest.silenceUdev();
       assert.match(
         await guest.run(`sg_persist -c ${a}`),

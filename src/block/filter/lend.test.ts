@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { BasePool } from '../base-pool.ts';
 import type { BlockDevice } from '../device.ts';
-import { lendFrom } from '../raw.ts';
+import { lendFrom } from '../lend.ts';
 import { openRaw } from '../raw-open.ts';
 import { CounterDevice } from './counter.ts';
 import { ReadOnlyDevice } from './readonly.ts';

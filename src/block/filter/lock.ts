@@ -1,4 +1,5 @@
 import type { BlockDevice, BlockDone } from '../device.ts';
+import { lendForWritingFrom } from '../lend.ts';
 import { FilterDevice } from './base.ts';
 
 type Range = { readonly startBytes: number; readonly endBytes: number };
@@ -44,6 +45,11 @@ export class RangeLockDevice extends FilterDevice {
   override tryWrite(offset: number, from: Uint8Array, at: number, lengthBytes: number): boolean {
     if (this.#locks !== 0 && this.#mustWait(offset, offset + lengthBytes)) return false;
     return this.inner.tryWrite(offset, from, at, lengthBytes);
+  }
+
+  /** `LendingDevice.lendForWriting`; what is lent is written at once, so it holds no range. */
+  lendForWriting(offset: number, lengthBytes: number): number {
+    return this.#locks === 0 ? lendForWritingFrom(this.inner, offset, lengthBytes) : 0;
   }
 
   override write(

@@ -1,6 +1,6 @@
 import { BlockError } from '../device.ts';
 import type { BlockDone } from '../device.ts';
-import { lendFrom } from '../raw.ts';
+import { lendFrom } from '../lend.ts';
 import { FilterDevice } from './base.ts';
 
 /** Shows a device without letting anything change it; the error kind is `read-only`. */

@@ -1,7 +1,7 @@
 import { UserError } from '#base/mod.ts';
 import { BlockError } from '../device.ts';
 import type { BlockDevice, BlockDone, BlockExtent } from '../device.ts';
-import { lendFrom } from '../raw.ts';
+import { lendForWritingFrom, lendFrom } from '../lend.ts';
 import { FilterDevice } from './base.ts';
 
 /** A part of a device (a partition) as a device of its own. Errors carry the part's offsets. */
@@ -32,6 +32,11 @@ export class SliceDevice extends FilterDevice {
   /** `LendingDevice.lend`. */
   lend(offset: number, lengthBytes: number): number {
     return lendFrom(this.inner, this.#startBytes + offset, lengthBytes);
+  }
+
+  /** `LendingDevice.lendForWriting`. */
+  lendForWriting(offset: number, lengthBytes: number): number {
+    return lendForWritingFrom(this.inner, this.#startBytes + offset, lengthBytes);
   }
 
   override tryRead(offset: number, into: Uint8Array, at: number, lengthBytes: number): boolean {

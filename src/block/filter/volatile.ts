@@ -1,6 +1,6 @@
 import type { BlockDevice, BlockDone } from '../device.ts';
 import { BlockError } from '../device.ts';
-import { lendFrom } from '../raw.ts';
+import { lendFrom } from '../lend.ts';
 import { FilterDevice } from './base.ts';
 
 /**

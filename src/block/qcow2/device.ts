@@ -1,7 +1,7 @@
 import { invariant } from '#base/mod.ts';
 import type { BlockDevice, BlockDone, BlockError, BlockExtent } from '../device.ts';
-import { lendFrom } from '../raw.ts';
-import type { LendingDevice } from '../raw.ts';
+import { lendFrom } from '../lend.ts';
+import type { LendingDevice } from '../lend.ts';
 import type { Engine } from './engine.ts';
 import { blockErrorFrom } from './error.ts';
 import { Kind } from './mapper.ts';

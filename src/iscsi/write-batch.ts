@@ -1,0 +1,90 @@
+import { invariant } from '#base/mod.ts';
+import { ScatterBuffer } from '#os/mod.ts';
+import { RECEIVE_BUFFER_BYTES } from './limits.ts';
+import type { Task } from './task.ts';
+
+/** Pieces of one batch: as many as a `ScatterBuffer` takes, and more than a window of commands. */
+const PIECES_MAX = 512;
+
+/** Told of every piece of a batch, in order. `stored` false: it is to be written another way. */
+export type PieceEnd = (
+  task: Task,
+  at: number,
+  lengthBytes: number,
+  offsetBytes: number,
+  stored: boolean,
+) => void;
+
+/**
+ * Writes of one receive call that go straight from the receive buffer into the page cache, with one
+ * system call for all of them. Each piece counts as an operation of its task until `settle`.
+ *
+ * Pieces are stored in the order in which they were added, so later ones win. Whatever could see
+ * the difference (a read, a flush, an abort) is begun only after `settle`, and a receive call
+ * settles before it ends: no other connection of the thread ever meets a piece that waits.
+ */
+export class WriteBatch {
+  /** What sockets receive into. */
+  readonly bytes: Buffer;
+  readonly #scatter: ScatterBuffer | null;
+  readonly #tasks: (Task | null)[] = [];
+  readonly #ats = new Uint32Array(PIECES_MAX);
+  readonly #lengths = new Uint32Array(PIECES_MAX);
+  readonly #offsets = new Float64Array(PIECES_MAX);
+  #count = 0;
+  #settling = false;
+
+  constructor() {
+    this.#scatter = ScatterBuffer.open(RECEIVE_BUFFER_BYTES);
+    this.bytes = this.#scatter?.bytes ?? Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
+  }
+
+  /** Pieces that wait for `settle`. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether data in `bytes` can go this way at all. */
+  takes(bytes: Uint8Array): boolean {
+    return this.#scatter !== null && bytes === this.bytes && !this.#settling;
+  }
+
+  /**
+   * Adds `bytes[at, at + length)`, which belongs to `offsetBytes` of the task's device, the address
+   * of which the device lent. False: settle first.
+   */
+  add(task: Task, at: number, length: number, offsetBytes: number, address: number): boolean {
+    invariant(this.#scatter !== null, 'there is memory for a batch');
+    if (this.#count === PIECES_MAX || !this.#scatter.add(at, length, address)) return false;
+    const n = this.#count;
+    this.#tasks[n] = task;
+    this.#ats[n] = at;
+    this.#lengths[n] = length;
+    this.#offsets[n] = offsetBytes;
+    this.#count = n + 1;
+    task.operations += 1;
+    return true;
+  }
+
+  /** Stores what was added, and tells of every piece. */
+  settle(each: PieceEnd): void {
+    if (this.#count === 0 || this.#scatter === null || this.#settling) return;
+    const count = this.#count;
+    this.#settling = true;
+    const storedTo = this.#scatter.store();
+    for (let n = 0; n < count; n++) {
+      const task = this.#tasks[n]!;
+      const at = this.#ats[n]!;
+      const length = this.#lengths[n]!;
+      this.#tasks[n] = null;
+      each(task, at, length, this.#offsets[n]!, at + length <= storedTo);
+    }
+    this.#count = 0;
+    this.#settling = false;
+  }
+
+  /** The thread is over: nothing is received any more. */
+  close(): void {
+    this.#scatter?.close();
+  }
+}
