@@ -54,7 +54,7 @@ function answered(start: (done: BlockDone) => void): Promise<void> {
   });
 }
 
-/** statfs(2) types of tmpfs, ext4, XFS and btrfs (linux/magic.h): those that are written by address. */
+/** statfs(2) types of tmpfs, ext4, XFS, btrfs (linux/magic.h): those written by address. */
 const WRITTEN_BY_ADDRESS: readonly number[] = [0x01021994, 0xef53, 0x58465342, 0x9123683e];
 
 /** False, and the test is skipped, on any other file system. */
