@@ -89,6 +89,8 @@ export type LentRigOptions = {
   readonly images?: readonly string[];
   /** Bytes at the beginning of each disk that are there to be lent. */
   readonly warmBytes?: number;
+  /** Called when all is closed. */
+  readonly ended?: () => void;
 };
 
 const IDENTITY = {
@@ -127,6 +129,7 @@ export async function lentRig(t: TestContext, options: LentRigOptions): Promise<
     await stopped;
     for (const { device } of disks) await new Promise((resolve) => device.close(resolve));
     rmSync(folder, { recursive: true });
+    options.ended?.();
   });
   const dial = async (): Promise<RawInitiator> => {
     const peer = await RawInitiator.open({ port: portal?.port ?? 0 });
