@@ -1,9 +1,10 @@
 import { close, constants, fstat, open } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { readFile, stat, statfs } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { EnvironmentError, UserError, errnoOf, messageOf } from '#base/mod.ts';
 import { blockDeviceGeometry, lockImage, punchHole, supportsNowait } from '#os/mod.ts';
+import { fileSystemOf, residencyOn } from './file-system.ts';
 import { RawDevice } from './raw.ts';
 
 /** How a raw image is opened. */
@@ -29,7 +30,7 @@ export type RawFile = {
   readonly residency: 'ask' | 'always' | 'never';
   /** mincore(2) can be believed, so that resident pages may be lent. */
   readonly tellsResidency: boolean;
-  /** Writing to a mapping is the same as pwrite(2) here, with the same word about errors. */
+  /** See `FileSystemKind`. */
   readonly writesByAddress: boolean;
   readonly locked: boolean;
   /** A regular file: it can be made larger from here. */
@@ -40,13 +41,6 @@ const openFd = promisify(open);
 const closeFd = promisify(close);
 const statFd = promisify(fstat);
 
-/** statfs(2) types of file systems that live in memory (linux/magic.h). */
-const MEMORY_FILE_SYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
-/**
- * The same of file systems of this machine (ext4, XFS, btrfs). A network's or FUSE's may answer a
- * write of a mapping and fail it later, when nobody listens.
- */
-const LOCAL_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e]);
 /** What our initiators know how to boot from. */
 const BLOCK_SIZES: readonly number[] = [512, 2048, 4096];
 const PAGE_BYTES = 4096;
@@ -89,12 +83,8 @@ async function inspect(
   refuseBadSize(path, size);
   const locked = options.lock ?? true;
   if (locked) lockImage(fd, readOnly ? 'shared' : 'exclusive');
-  const fileSystem = await fileSystemOf(path, stats);
-  const residency: RawFile['residency'] = supportsNowait(fd)
-    ? 'ask'
-    : fileSystem === 'memory'
-      ? 'always'
-      : 'never';
+  const fileSystem = await guarded(path, fileSystemOf(path, stats));
+  const residency = residencyOn(fileSystem, supportsNowait(fd));
   const canDiscard = !readOnly && (await discardWorks(fd, stats, size.sizeBytes));
   const growable = stats.isFile();
   const tellsResidency = !readOnly || mayBeTold(stats);
@@ -162,14 +152,6 @@ function refuseStranger(path: string, stats: Stats): void {
 function mayBeTold(stats: Stats): boolean {
   const user = process.geteuid?.();
   return stats.uid === user || (user === 0 && stats.uid !== NOBODY);
-}
-
-/** What kind of file system the image is on; a block device has the kernel's own page cache. */
-async function fileSystemOf(path: string, stats: Stats): Promise<'memory' | 'local' | 'other'> {
-  if (!stats.isFile()) return 'local';
-  const { type } = await guarded(path, statfs(path));
-  if (MEMORY_FILE_SYSTEMS.has(type)) return 'memory';
-  return LOCAL_FILE_SYSTEMS.has(type) ? 'local' : 'other';
 }
 
 /** Whether space can be given back, found without changing the image. */

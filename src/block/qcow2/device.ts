@@ -61,7 +61,7 @@ export class Qcow2Device implements BlockDevice, LendingDevice {
     }
   }
 
-  /** `LendingDevice.lend`: what lies in one piece in the base, or in an image that is read-only. */
+  /** `LendingDevice.lend`: what lies in one piece in the file or in the base. */
   lend(offsetBytes: number, lengthBytes: number): number {
     const { image, mapper } = this.#engine;
     if (image.failure !== null) return 0;
@@ -79,6 +79,19 @@ export class Qcow2Device implements BlockDevice, LendingDevice {
       return lendFrom(backing, offsetBytes, lengthBytes);
     } catch {
       return 0; // the read that follows says what is wrong
+    }
+  }
+
+  /** `LendingDevice.lendForWriting`: what is ours already; the tables stay as they are. */
+  lendForWriting(offsetBytes: number, lengthBytes: number): number {
+    const { image, gate, writer } = this.#engine;
+    if (gate.held) return 0;
+    try {
+      image.assertWritable(offsetBytes);
+      const place = writer.place(offsetBytes, lengthBytes);
+      return place < 0 ? 0 : (image.file.lendForWriting?.(place, lengthBytes) ?? 0);
+    } catch {
+      return 0; // the write that follows says what is wrong
     }
   }
 

@@ -22,8 +22,19 @@ export type OpenFile = {
   readonly sizeBytes: number;
   readonly residency: 'ask' | 'always' | 'never';
   readonly locked: boolean;
-  readonly readOnly: boolean;
+  /** Its pages may be written by address; see `FileSystemKind`. */
+  readonly writesByAddress: boolean;
 };
+
+/** A file grows while its windows stay: so much of it is mapped, or four times what it is. */
+const MAPPED_BYTES_MIN = 16 * 1024 * 1024 * 1024;
+
+/** Windows on what the file is and will be; what is not there yet is not resident. */
+function windowsOf(file: OpenFile): RawWindows {
+  if (!file.writesByAddress) return new RawWindows(file.fd, file.sizeBytes);
+  const mappedBytes = Math.max(MAPPED_BYTES_MIN, 4 * file.sizeBytes);
+  return new RawWindows(file.fd, mappedBytes, { writable: true });
+}
 
 /** An `ImageFile` over a file descriptor that it owns. */
 export class FdFile implements ImageFile {
@@ -32,8 +43,8 @@ export class FdFile implements ImageFile {
   readonly #residency: OpenFile['residency'];
   readonly #locked: boolean;
   readonly #probe = new Uint8Array(1);
-  /** Only of a file that stays as it is: what is lent must not move or be punched. */
   readonly #windows: RawWindows | null;
+  readonly #writesByAddress: boolean;
   #sizeBytes: number;
   #closed = false;
 
@@ -42,8 +53,8 @@ export class FdFile implements ImageFile {
     this.#sizeBytes = file.sizeBytes;
     this.#residency = file.residency;
     this.#locked = file.locked;
-    const lends = file.readOnly && file.residency !== 'never';
-    this.#windows = lends ? new RawWindows(file.fd, file.sizeBytes) : null;
+    this.#writesByAddress = file.writesByAddress;
+    this.#windows = file.residency === 'never' ? null : windowsOf(file);
     this.bootId = readBootId();
   }
 
@@ -137,6 +148,7 @@ export class FdFile implements ImageFile {
   }
 
   punch(position: number, length: number, done: BlockDone): void {
+    this.#windows?.forget(position, length);
     punchHoleAsync(this.#fd, position, length, () => {
       // Space that cannot be given back is only space.
       done(null);
@@ -145,6 +157,10 @@ export class FdFile implements ImageFile {
 
   lend(position: number, length: number): number {
     return this.#windows === null || this.#closed ? 0 : this.#windows.lend(position, length);
+  }
+
+  lendForWriting(position: number, length: number): number {
+    return this.#writesByAddress ? this.lend(position, length) : 0;
   }
 
   close(done: BlockDone): void {

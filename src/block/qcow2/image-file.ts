@@ -50,6 +50,8 @@ export interface ImageFile {
   punch(positionBytes: number, lengthBytes: number, done: BlockDone): void;
   /** `LendingDevice.lend` for a range of the file; absent where nothing can be lent. */
   lend?(positionBytes: number, lengthBytes: number): number;
+  /** `LendingDevice.lendForWriting` for a range of the file. */
+  lendForWriting?(positionBytes: number, lengthBytes: number): number;
   /** Lets go of locks and the file. Does not sync. */
   close(done: BlockDone): void;
 }

@@ -1,11 +1,12 @@
 import { close, constants, fstat, open } from 'node:fs';
-import { stat, statfs } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import { promisify } from 'node:util';
 import { UserError } from '#base/mod.ts';
 import { blockDeviceGeometry, lockImage, supportsNowait } from '#os/mod.ts';
 import { BlockError } from '../device.ts';
 import type { BlockDevice } from '../device.ts';
+import { fileSystemOf, residencyOn } from '../file-system.ts';
 import { Qcow2Device } from './device.ts';
 import { Engine } from './engine.ts';
 import { backingOf, has, refuseUnsupported } from './features.ts';
@@ -34,8 +35,6 @@ import type { Qcow2Options } from './types.ts';
 const openFd = promisify(open);
 const closeFd = promisify(close);
 const statFd = promisify(fstat);
-/** statfs(2) types of file systems that live in memory (linux/magic.h). */
-const MEMORY_FILE_SYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
 const BLOCK_SIZES: readonly number[] = [512, 2048, 4096];
 
 /**
@@ -73,9 +72,10 @@ export async function openImageFile(
       refuseStranger(path, stats);
       if (lock) lockImage(fd, readOnly ? 'shared' : 'exclusive');
       const sizeBytes = stats.isBlockDevice() ? blockDeviceGeometry(fd).sizeBytes : stats.size;
-      const inMemory = stats.isFile() && MEMORY_FILE_SYSTEMS.has((await statfs(path)).type);
-      const residency = supportsNowait(fd) ? 'ask' : inMemory ? 'always' : 'never';
-      return new FdFile({ fd, sizeBytes, residency, locked: lock, readOnly });
+      const fileSystem = await fileSystemOf(path, stats);
+      const residency = residencyOn(fileSystem, supportsNowait(fd));
+      const writesByAddress = !readOnly && fileSystem !== 'other';
+      return new FdFile({ fd, sizeBytes, residency, locked: lock, writesByAddress });
     } catch (e) {
       await closeFd(fd);
       throw e;

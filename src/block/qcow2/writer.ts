@@ -64,15 +64,39 @@ export class Writer {
 
   /** `BlockDevice.tryWrite`; false when any part would wait. Throws BlockError. */
   tryWrite(offset: number, from: Uint8Array, at: number, length: number): boolean {
-    const { journal, changes } = this.#p;
-    // Without a journal what was allocated may be known to this process alone.
-    if (journal.state === 'unavailable' && changes.pending) return false;
+    if (!this.#answerable) return false;
     for (let done = 0; done < length;) {
       const wrote = this.#tryPiece(offset + done, from, at + done, length - done);
       if (wrote === 0) return false;
       done += wrote;
     }
     return true;
+  }
+
+  /**
+   * Where in the file a range lies that is ours, in one piece: it may be written there without a
+   * word to the tables. -1: it is not so, or not known without waiting.
+   */
+  place(offset: number, length: number): number {
+    const { mapper } = this.#p;
+    if (!this.#answerable || this.#kindNow(offset, length) !== Kind.DATA) return -1;
+    if (!mapper.own || mapper.length < length) return -1;
+    this.#guard(mapper.host, length);
+    return mapper.host;
+  }
+
+  /** Without a journal what was allocated may be known to this process alone. */
+  get #answerable(): boolean {
+    const { journal, changes } = this.#p;
+    return journal.state !== 'unavailable' || !changes.pending;
+  }
+
+  /** What the range begins with (`mapper`); `MISSING`: that is to be read first, with waiting. */
+  #kindNow(offset: number, length: number): number {
+    const { mapper } = this.#p;
+    const kind = mapper.at(offset, length);
+    if (kind !== Kind.MISSING || !mapper.loadNow(offset)) return kind;
+    return mapper.at(offset, length);
   }
 
   /** The same, waiting. True: tables changed. Rejects with BlockError. */
@@ -135,11 +159,8 @@ export class Writer {
   /** One piece, without waiting: bytes written, 0 when it would wait. */
   #tryPiece(offset: number, from: Uint8Array, at: number, length: number): number {
     const { mapper, image, journal, changes, pool } = this.#p;
-    let kind = mapper.at(offset, length);
-    while (kind === Kind.MISSING) {
-      if (!mapper.loadNow(offset)) return 0;
-      kind = mapper.at(offset, length);
-    }
+    const kind = this.#kindNow(offset, length);
+    if (kind === Kind.MISSING) return 0;
     if (kind === Kind.DATA && mapper.own) {
       const piece = mapper.length;
       this.#guard(mapper.host, piece);
