@@ -7,10 +7,10 @@ const WINDOW_BYTES = 16 * 1024 * 1024;
 /** Windows lent at a time: 512 MiB of page table, which counts as resident memory of ours. */
 const WINDOWS_MAX = 32;
 /**
- * Bytes read from a window before it is lent: filling its page table costs some 2 ms, which a
- * quarter of it read again pays back.
+ * Share of a window that is read or written before it is lent: filling the page table of 16 MiB
+ * costs some 2 ms, which a quarter of it used again pays back.
  */
-const WORTH_BYTES = 4 * 1024 * 1024;
+const WORTH = 1 / 4;
 /** How long the kernel's word about what is resident is taken for granted. */
 const LOOK_AGAIN_MS = 1000;
 /** After so many bytes read, what was read before counts half. */
@@ -28,6 +28,7 @@ export class RawWindows {
   readonly #fd: number;
   readonly #sizeBytes: number;
   readonly #writable: boolean;
+  readonly #fileBytes: () => number;
   readonly #clock: Clock;
   #map: FileMap | null = null;
   #unable = false;
@@ -39,14 +40,22 @@ export class RawWindows {
   readonly #whole: Uint8Array;
   #sinceForgetBytes = 0;
 
-  /** `writable`: the addresses are for the kernel to write to as well. */
+  /**
+   * `writable`: the addresses are for the kernel to write to as well. `fileBytes`: how long a file
+   * is that grows up to `sizeBytes`.
+   */
   constructor(
     fd: number,
     sizeBytes: number,
-    options: { readonly writable?: boolean; readonly clock?: Clock } = {},
+    options: {
+      readonly writable?: boolean;
+      readonly fileBytes?: () => number;
+      readonly clock?: Clock;
+    } = {},
   ) {
     this.#fd = fd;
     this.#writable = options.writable ?? false;
+    this.#fileBytes = options.fileBytes ?? ((): number => sizeBytes);
     this.#clock = options.clock ?? systemClock;
     this.#sizeBytes = sizeBytes;
     const count = Math.ceil(sizeBytes / WINDOW_BYTES);
@@ -65,7 +74,7 @@ export class RawWindows {
     this.#sinceForgetBytes += lengthBytes;
     const askedMs = this.#askedMs[window]!;
     if (askedMs === 0) {
-      if (this.#readBytes[window]! < WORTH_BYTES || !this.#enter(window)) return 0;
+      if (!this.#worth(window) || !this.#enter(window)) return 0;
     } else if (this.#clock.monotonicMs() - askedMs > LOOK_AGAIN_MS) {
       this.#ask(window);
     }
@@ -104,9 +113,15 @@ export class RawWindows {
     if (this.#pages.size >= WINDOWS_MAX && !this.#replaceLeast(this.#readBytes[window]! / 2)) {
       return false;
     }
-    this.#pages.set(window, new Uint8Array(WINDOW_BYTES / MAP_PAGE_BYTES));
+    const bytes = Math.min(WINDOW_BYTES, this.#sizeBytes - window * WINDOW_BYTES);
+    this.#pages.set(window, new Uint8Array(Math.ceil(bytes / MAP_PAGE_BYTES)));
     this.#ask(window);
     return true;
+  }
+
+  #worth(window: number): boolean {
+    const length = this.#lengthOf(window);
+    return length > 0 && this.#readBytes[window]! >= length * WORTH;
   }
 
   /** Takes back the window that is read least, if that is less than `thanBytes`. */
@@ -132,7 +147,9 @@ export class RawWindows {
     this.#askedMs[window] = this.#clock.monotonicMs();
     if (!this.#map.resident(window * WINDOW_BYTES, length, pages)) pages.fill(0);
     const count = Math.ceil(length / MAP_PAGE_BYTES);
-    this.#whole[window] = allResident(pages, 0, count) ? 1 : 0;
+    // What a file grows by is not known to be resident.
+    const whole = count === pages.length && allResident(pages, 0, count);
+    this.#whole[window] = whole ? 1 : 0;
   }
 
   #resident(window: number, within: number, lengthBytes: number): boolean {
@@ -142,7 +159,8 @@ export class RawWindows {
   }
 
   #lengthOf(window: number): number {
-    return Math.min(WINDOW_BYTES, this.#sizeBytes - window * WINDOW_BYTES);
+    const left = Math.min(this.#fileBytes(), this.#sizeBytes) - window * WINDOW_BYTES;
+    return Math.max(0, Math.min(WINDOW_BYTES, left));
   }
 }
 

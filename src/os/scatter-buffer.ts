@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { addressOf, bindCall, check, koffi } from './libc.ts';
 
 const MFD_CLOEXEC = 1;
@@ -12,6 +11,8 @@ const IOVECS_MAX = 1024;
 export const SCATTER_GAP_BYTES_MAX = 4096;
 
 const memfdCreate = bindCall('int memfd_create(void *name, unsigned int flags)');
+/** Node's own closes only what Node has opened: in a worker it warns of others. */
+const close = bindCall('int close(int fd)');
 const ftruncate = bindCall('int ftruncate(int fd, int64_t length)');
 const mmap = bindCall(
   'uintptr_t mmap(uintptr_t at, size_t length, int protection, int flags, int fd, int64_t offset)',
@@ -59,7 +60,7 @@ export class ScatterBuffer {
         check(address >= TWO_32 ** 2 / 2 ? -1 : address, 'memory that is a file');
         return new ScatterBuffer(fd, address, lengthBytes);
       } catch (e) {
-        closeSync(fd);
+        close()(fd);
         throw e;
       }
     } catch {
@@ -103,7 +104,7 @@ export class ScatterBuffer {
     if (this.#closed) return;
     this.#closed = true;
     madvise()(this.#address, this.bytes.length, MADV_REMOVE);
-    closeSync(this.#fd);
+    close()(this.#fd);
   }
 
   #iovec(address: number, lengthBytes: number): void {

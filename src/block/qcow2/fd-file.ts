@@ -30,10 +30,10 @@ export type OpenFile = {
 const MAPPED_BYTES_MIN = 16 * 1024 * 1024 * 1024;
 
 /** Windows on what the file is and will be; what is not there yet is not resident. */
-function windowsOf(file: OpenFile): RawWindows {
+function windowsOf(file: OpenFile, fileBytes: () => number): RawWindows {
   if (!file.writesByAddress) return new RawWindows(file.fd, file.sizeBytes);
   const mappedBytes = Math.max(MAPPED_BYTES_MIN, 4 * file.sizeBytes);
-  return new RawWindows(file.fd, mappedBytes, { writable: true });
+  return new RawWindows(file.fd, mappedBytes, { writable: true, fileBytes });
 }
 
 /** An `ImageFile` over a file descriptor that it owns. */
@@ -54,7 +54,8 @@ export class FdFile implements ImageFile {
     this.#residency = file.residency;
     this.#locked = file.locked;
     this.#writesByAddress = file.writesByAddress;
-    this.#windows = file.residency === 'never' ? null : windowsOf(file);
+    const lends = file.residency !== 'never';
+    this.#windows = lends ? windowsOf(file, () => this.#sizeBytes) : null;
     this.bootId = readBootId();
   }
 
