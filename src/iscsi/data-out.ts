@@ -190,10 +190,13 @@ export class DataOut {
     if (task.discard) return;
     const to = task.extentOffsetBytes + position;
     this.#lane.output.settleLent(to, length);
+    // What settles meanwhile must not finish this task: this data counts as arrived already.
+    task.operations += 1;
     if (!this.#batched(task, bytes, at, length, to)) {
       this.settle();
       this.#writeNow(task, bytes, at, length, to);
     }
+    task.operations -= 1;
   }
 
   /** True: the data will be stored by `settle`, straight from the receive buffer. */
