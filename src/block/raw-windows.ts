@@ -84,10 +84,13 @@ export class RawWindows {
 
   /** Pages of the range are about to go (a hole is punched). */
   forget(offsetBytes: number, lengthBytes: number): void {
-    const last = Math.floor((offsetBytes + lengthBytes - 1) / WINDOW_BYTES);
+    const end = offsetBytes + lengthBytes;
+    const last = Math.floor((end - 1) / WINDOW_BYTES);
     for (let window = Math.floor(offsetBytes / WINDOW_BYTES); window <= last; window++) {
       this.#whole[window] = 0;
-      this.#pages.get(window)?.fill(0);
+      const start = window * WINDOW_BYTES;
+      const from = Math.max(0, Math.floor((offsetBytes - start) / MAP_PAGE_BYTES));
+      this.#pages.get(window)?.fill(0, from, Math.ceil((end - start) / MAP_PAGE_BYTES));
     }
   }
 

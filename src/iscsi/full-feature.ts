@@ -5,8 +5,8 @@ import { fillAdditional, fillTask, refusalOf } from './command-header.ts';
 import type { ChunkPool, Turnable } from './data-plane.ts';
 import { DataIn } from './data-in.ts';
 import { DataOut } from './data-out.ts';
-import type { FeatureOwner, Lane } from './lane.ts';
 import { HeldData } from './held-data.ts';
+import { afterAll, type FeatureOwner, type Lane } from './lane.ts';
 import { COLD_WRITE_BYTES_MAX } from './limits.ts';
 import type { Output } from './output.ts';
 import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_EXP_STAT_SN, AT_ITT } from './pdu/mod.ts';
@@ -140,6 +140,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
       return;
     }
     const task = this.#task;
+    this.#task = null;
     if (task === null) return;
     if (task.state === TaskState.HELD) {
       if (this.#final) task.unsolicited = false;
@@ -283,14 +284,19 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#start(task, length, more);
     if (task.state !== TaskState.RECEIVING) return;
     for (const piece of pieces) this.#dataOut.data(task, piece, 0, piece.length);
-    this.#dataOut.settleData(task);
+    this.#settleHeld(task);
   }
 
   /** A held task whose data was bad, or too much: never begun, answered in its turn. */
   #endHeld(task: Task): void {
     if (task.status === 0) endTask(task, TASK_SET_FULL);
     task.state = TaskState.RECEIVING;
-    this.#dataOut.settleData(task);
+    this.#settleHeld(task);
+  }
+
+  /** In the middle of its own PDU, `end` is still to come. */
+  #settleHeld(task: Task): void {
+    if (this.#task !== task) this.#dataOut.settleData(task);
   }
 
   // Lane: what data-in and data-out ask for.
@@ -346,10 +352,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   // Ends.
 
-  /**
-   * Aborts a task: it is never answered, and `quiet` is called (maybe at once) when no operation of
-   * it can reach the device any more (hostile case 27).
-   */
+  /** Never answered; `quiet` when no operation of it can reach the device (hostile case 27). */
   abort(task: Task, quiet: () => void): void {
     if (task.quiesced !== null) {
       task.quiesced.push(quiet);
@@ -379,15 +382,10 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   /** Aborts every task that matches, newest first, so that none that is held gets to start. */
   abortAll(match: (task: Task) => boolean, quiet: () => void): void {
-    const tasks = this.session.tasks.list().filter(match);
-    let left = tasks.length + 1;
-    const one = (): void => {
-      left -= 1;
-      if (left === 0) quiet();
-    };
     const held = (t: Task): number => (t.state === TaskState.HELD ? 0 : 1);
-    for (const task of tasks.sort((a, b) => held(a) - held(b))) this.abort(task, one);
-    one();
+    const tasks = this.session.tasks.list().filter(match);
+    tasks.sort((a, b) => held(a) - held(b));
+    afterAll(tasks, this.abort.bind(this), quiet);
   }
 
   /** Nothing more is received, started or sent; calls `quiet` when all operations are answered. */

@@ -52,3 +52,18 @@ export function operationEnded(task: Task): boolean {
   if (task.operations === 0) for (const quiet of waiting) quiet();
   return true;
 }
+
+/** Calls `done` when what `start` began for every item (and tells by its callback) is over. */
+export function afterAll<T>(
+  items: readonly T[],
+  start: (item: T, done: () => void) => void,
+  done: () => void,
+): void {
+  let left = items.length + 1;
+  const one = (): void => {
+    left -= 1;
+    if (left === 0) done();
+  };
+  for (const item of items) start(item, one);
+  one();
+}

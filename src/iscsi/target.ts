@@ -2,6 +2,7 @@ import type { ScsiTarget } from '#scsi/mod.ts';
 import type { FenceReason } from './events.ts';
 import type { LoginGrant } from './login-types.ts';
 import type { Export } from './policy.ts';
+import { afterAll } from './lane.ts';
 import type { Session } from './session.ts';
 
 /** What a discovery session has: no unit, and no command gets that far. */
@@ -82,11 +83,8 @@ export function fenceAll(
   why: (session: Session) => FenceReason,
   quiet: () => void,
 ): void {
-  let left = sessions.length + 1;
-  const one = (): void => {
-    left -= 1;
-    if (left === 0) quiet();
+  const fence = (session: Session, done: () => void): void => {
+    session.owner.fence(why(session), done);
   };
-  for (const session of sessions) session.owner.fence(why(session), one);
-  one();
+  afterAll(sessions, fence, quiet);
 }

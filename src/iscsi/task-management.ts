@@ -1,6 +1,7 @@
 import type { FullFeature } from './full-feature.ts';
 import { TaskFunction, TaskResponse } from './pdu/mod.ts';
 import type { TaskManagementRequest } from './pdu/mod.ts';
+import { afterAll } from './lane.ts';
 import type { Session } from './session.ts';
 import type { Target } from './target.ts';
 
@@ -82,14 +83,10 @@ function abortTask(
 }
 
 function abortEverywhere(target: Target, lun: number | null, quiet: () => void): void {
-  const sessions: Session[] = [...target.sessions];
-  let left = sessions.length + 1;
-  const one = (): void => {
-    left -= 1;
-    if (left === 0) quiet();
+  const abort = (session: Session, done: () => void): void => {
+    session.owner.abortTasks(lun, done);
   };
-  for (const session of sessions) session.owner.abortTasks(lun, one);
-  one();
+  afterAll([...target.sessions], abort, quiet);
 }
 
 function endSessions(target: Target): void {

@@ -1,6 +1,7 @@
 import { invariant } from '#base/mod.ts';
 import { ScatterBuffer } from '#os/mod.ts';
 import { RECEIVE_BUFFER_BYTES } from './limits.ts';
+import { operationEnded } from './lane.ts';
 import type { Task } from './task.ts';
 
 /** Pieces of one batch: as many as a `ScatterBuffer` takes, and more than a window of commands. */
@@ -21,7 +22,9 @@ export type PieceEnd = (
  *
  * Pieces are stored in the order in which they were added, so later ones win. Whatever could see
  * the difference (a read, a flush, an abort) is begun only after `settle`, and a receive call
- * settles before it ends: no other connection of the thread ever meets a piece that waits.
+ * settles before it ends: no other connection of the thread ever meets a piece that waits. (A
+ * command that `settle` itself lets start, having waited for an ORDERED one, may come before a
+ * piece that could not be stored is written another way: no order was asked for between those.)
  */
 export class WriteBatch {
   /** What sockets receive into. */
@@ -72,15 +75,29 @@ export class WriteBatch {
     const count = this.#count;
     this.#settling = true;
     const storedTo = this.#scatter.store();
-    for (let n = 0; n < count; n++) {
-      const task = this.#tasks[n]!;
-      const at = this.#ats[n]!;
-      const length = this.#lengths[n]!;
-      this.#tasks[n] = null;
-      each(task, at, length, this.#offsets[n]!, at + length <= storedTo);
+    let n = 0;
+    try {
+      while (n < count) {
+        const task = this.#tasks[n]!;
+        const at = this.#ats[n]!;
+        const length = this.#lengths[n]!;
+        this.#tasks[n] = null;
+        n += 1;
+        each(task, at, length, this.#offsets[n - 1]!, at + length <= storedTo);
+      }
+    } finally {
+      this.#count = 0;
+      this.#settling = false;
+      // Only after a bug: what is left ends with its session, which is dropped.
+      if (n < count) this.#forget(n, count);
     }
-    this.#count = 0;
-    this.#settling = false;
+  }
+
+  #forget(from: number, end: number): void {
+    for (let n = from; n < end; n++) {
+      operationEnded(this.#tasks[n]!);
+      this.#tasks[n] = null;
+    }
   }
 
   /** The thread is over: nothing is received any more. */

@@ -94,9 +94,11 @@ export class ScatterBuffer {
    * where they should be: less than the end of the last when an address was not to be written.
    */
   store(): number {
-    const copied = preadv()(this.#fd, this.#iovecsAddress, this.#count, this.#from);
+    const count = this.#count;
     this.#count = 0;
-    return this.#from + Math.max(0, copied);
+    // The descriptor may be another's by now.
+    if (this.#closed) return this.#from;
+    return this.#from + Math.max(0, preadv()(this.#fd, this.#iovecsAddress, count, this.#from));
   }
 
   /** Gives the memory back; `bytes` must not be needed any more (it reads as zeros). */

@@ -23,6 +23,8 @@ import { TARGET, until } from './rig.ts';
 
 const FOLDERS = [tmpdir(), '/dev/shm'];
 const GOOD = 0;
+/** Task attribute (RFC 7143 §11.3.1). */
+const ORDERED = 2;
 const CHECK_CONDITION = 2;
 const MISCOMPARE = 14;
 const FUA = 0x08;
@@ -310,6 +312,20 @@ for (const how of ['end', 'reset'] as const) {
     assert.equal(r.server.plane.chunks.taken, 0);
   });
 }
+
+onBoth('an ORDERED write that begins in the midst of its own data', async (t, parent) => {
+  const r = await lentRig(t, { parent });
+  const peer = await r.enter();
+  for (const cut of [1, 511, 512, 1000, 4095]) {
+    const segment = new Segment(peer);
+    const data = [blocks(8, cut & 255), blocks(8, (cut + 1) & 255)];
+    for (const [n, bytes] of data.entries()) segment.write(8 * n, bytes, { attribute: ORDERED });
+    const pduBytes = segment.bytes.length / 2;
+    await segment.sendCut([pduBytes + 48 + cut]);
+    await allGood(peer, segment.tags);
+    assert.ok(blockOf(r, 0, 16).equals(Buffer.concat(data)));
+  }
+});
 
 onBoth('writes cut anywhere, between any two segments', async (t, parent) => {
   const r = await lentRig(t, { parent });

@@ -13,6 +13,9 @@ import { BLOCK_BYTES, readWrite } from './raw-initiator.ts';
 import type { RawInitiator } from './raw-initiator.ts';
 
 const CHECK_CONDITION = 2;
+/** Task attributes (RFC 7143 §11.3.1). */
+const SIMPLE = 1;
+const ORDERED = 2;
 const BLOCKS_MAX = 64;
 const DEPTH_MAX = 32;
 const SEGMENT_BYTES_MAX = 9000;
@@ -231,7 +234,10 @@ export class RandomPlayer {
   }
 
   #command(cdb: readonly number[], more: Partial<ScsiCommandPdu>): number {
-    const pdu = this.#peer.commandPdu(cdb, { expStatSn: this.#expStatSn, ...more });
+    // Some wait for all that came before, and all that comes after waits for them.
+    const attribute = this.#dice.once(16) ? ORDERED : SIMPLE;
+    const expStatSn = this.#expStatSn;
+    const pdu = this.#peer.commandPdu(cdb, { expStatSn, attribute, ...more });
     this.#add(encodeScsiCommand(pdu));
     return pdu.initiatorTaskTag;
   }
