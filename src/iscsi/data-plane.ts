@@ -44,6 +44,11 @@ export function chunkSize(lengthBytes: number): number {
   return CHUNK_SIZES.find((size) => size >= lengthBytes) ?? CHUNK_BYTES;
 }
 
+/** A session that leads by so much is alone in its thread, for all that matters. */
+const LEAD_ALONE = 4;
+/** So much of a lead is remembered: one that ends is forgotten soon. */
+const LEAD_MAX = 16;
+
 /** Something that has work to do later in this tick of the event loop. */
 export interface Turnable {
   turn(): void;
@@ -59,8 +64,9 @@ export class DataPlane {
   #message: LentMessage | null | undefined;
   #writes: WriteBatch | null = null;
   #waiting: Turnable[] = [];
-  /** Who received last. */
-  #receiver: object | null = null;
+  /** Who receives most, and by how many times more than all others of late. */
+  #busiest: object | null = null;
+  #lead = 0;
   readonly #idle = new IdlePoll();
   readonly #defer: (run: () => void) => void;
   readonly #run: () => void;
@@ -91,17 +97,20 @@ export class DataPlane {
     return this.#writes.bytes;
   }
 
-  /** Somebody receives: true when nobody else did since the last time. */
+  /** Somebody receives: true when it is nearly always the same one. */
   received(who: object): boolean {
-    const alone = this.#receiver === who;
-    this.#receiver = who;
+    if (who === this.#busiest) this.#lead = Math.min(this.#lead + 1, LEAD_MAX);
+    else if (this.#lead > 0) this.#lead -= 1;
+    else this.#busiest = who;
+    const alone = who === this.#busiest && this.#lead >= LEAD_ALONE;
     if (alone) this.#idle.heard();
     return alone;
   }
 
   /** Whoever received has answered what can be answered now. */
   answered(alone: boolean): void {
-    if (alone) this.#idle.answered();
+    // What the thread pool works on wakes the event loop itself, and needs the processor meanwhile.
+    if (alone && this.chunks.taken === 0) this.#idle.answered();
   }
 
   /** Nothing is received any more. */
