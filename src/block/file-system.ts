@@ -9,13 +9,20 @@ import { statfs } from 'node:fs/promises';
  */
 export type FileSystemKind = 'memory' | 'local' | 'other';
 
-/** statfs(2) types (linux/magic.h): tmpfs and ramfs; ext4, XFS and btrfs. */
+/**
+ * statfs(2) types (linux/magic.h): tmpfs and ramfs; ext4, XFS, btrfs, and overlayfs, whose files
+ * are those of one of these.
+ */
 const MEMORY: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
-const LOCAL: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e]);
+const LOCAL: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e, 0x794c7630]);
 
-/** The kind that the file at `path` is on. Throws as statfs(2) does. */
+/** The kind that an image, a file or a block device, is on. Throws as statfs(2) does. */
 export async function fileSystemOf(path: string, stats: Stats): Promise<FileSystemKind> {
-  if (!stats.isFile()) return 'local';
+  return stats.isFile() ? await fileSystemAt(path) : 'local';
+}
+
+/** The kind of the file system at `path`. Throws as statfs(2) does. */
+export async function fileSystemAt(path: string): Promise<FileSystemKind> {
   const { type } = await statfs(path);
   if (MEMORY.has(type)) return 'memory';
   return LOCAL.has(type) ? 'local' : 'other';

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { Running, run } from '../lab/process.ts';
 
 /**
- * A file system in memory that is `sizeBytes` large, in a mount namespace of its own: whatever
- * happens to the test, it is gone with the process that holds it. Needs root and unshare.
+ * A small file system in a mount namespace of its own: whatever happens to the test, it is gone
+ * with the process that holds it. Needs root and unshare.
  */
 export class SmallDisk {
   /** Where others see its root. */
@@ -15,9 +15,18 @@ export class SmallDisk {
     this.path = path;
   }
 
-  /** Mounts it over the empty folder `at`. */
+  /** Mounts one in memory, `sizeBytes` large, over the empty folder `at`. */
   static async mount(at: string, sizeBytes: number): Promise<SmallDisk> {
-    const script = `mount -t tmpfs -o size=${sizeBytes} tmpfs "$1" && echo mounted && read -r _`;
+    return await SmallDisk.#hold(at, `-t tmpfs -o size=${sizeBytes} tmpfs`);
+  }
+
+  /** Mounts the file system on a block device over it. */
+  static async mountDevice(at: string, device: string): Promise<SmallDisk> {
+    return await SmallDisk.#hold(at, device);
+  }
+
+  static async #hold(at: string, what: string): Promise<SmallDisk> {
+    const script = `mount ${what} "$1" && echo mounted && read -r _`;
     const holder = new Running('unshare', ['-m', 'sh', '-c', script, 'sh', at]);
     await holder.waitFor(/mounted/);
     return new SmallDisk(holder, `/proc/${holder.pid}/root${at}`);

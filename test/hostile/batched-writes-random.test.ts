@@ -47,12 +47,12 @@ test('20,000 commands that overlap, in order, on a disk in memory', async (t) =>
 });
 
 test('10,000 commands that overlap, in order, on a disk', async (t) => {
-  if (lendsForWriting(t, tmpdir())) await inOrder(t, tmpdir(), 10_000, 4711);
+  if (await lendsForWriting(t, tmpdir())) await inOrder(t, tmpdir(), 10_000, 4711);
 });
 
 for (const parent of [tmpdir(), '/dev/shm']) {
   test(`three sessions at random beside each other, with discards (${parent})`, async (t) => {
-    if (!lendsForWriting(t, parent)) return;
+    if (!(await lendsForWriting(t, parent))) return;
     const r = await lentRig(t, { parent });
     const model = Buffer.alloc(LENT_DISK_BYTES, OLD);
     const calls = watchStores(t);

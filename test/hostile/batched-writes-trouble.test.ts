@@ -46,7 +46,7 @@ async function statuses(peer: RawInitiator, writes: readonly [lba: number, mark:
 
 for (const parent of [tmpdir(), '/dev/shm']) {
   test(`hostile case 36: an image is cut short between two segments of writes (${parent})`, async (t) => {
-    if (!lendsForWriting(t, parent)) return;
+    if (!(await lendsForWriting(t, parent))) return;
     const r = await lentRig(t, { parent, disks: 2 });
     const other = await r.enter({ initiator: 'iqn.2026-11.test:other' });
     const peer = await r.enter();
@@ -85,7 +85,7 @@ for (const parent of [tmpdir(), '/dev/shm']) {
   });
 
   test(`hostile case 36: an image is emptied and filled while writes come (${parent})`, async (t) => {
-    if (!lendsForWriting(t, parent)) return;
+    if (!(await lendsForWriting(t, parent))) return;
     const r = await lentRig(t, { parent });
     const peer = await r.enter();
     const calls = watchStores(t);

@@ -38,7 +38,7 @@ const DIGESTS: readonly KeyValue[] = [
 function onBoth(name: string, body: (t: TestContext, parent: string) => Promise<void>): void {
   for (const parent of FOLDERS) {
     test(`${name} (${parent})`, async (t) => {
-      if (lendsForWriting(t, parent)) await body(t, parent);
+      if (await lendsForWriting(t, parent)) await body(t, parent);
     });
   }
 }
