@@ -12,7 +12,8 @@ import {
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { ScatterBuffer } from '#os/mod.ts';
-import type { BlockDevice, BlockDone, BlockError } from './device.ts';
+import type { BlockDevice } from './device.ts';
+import { answered } from './answered.ts';
 import { fileSystemAt } from './file-system.ts';
 import { CounterDevice } from './filter/counter.ts';
 import { RangeLockDevice } from './filter/lock.ts';
@@ -42,15 +43,6 @@ type Image = { readonly path: string; readonly device: RawDevice };
 function closed(device: BlockDevice): Promise<void> {
   return answered((done) => {
     device.close(done);
-  });
-}
-
-function answered(start: (done: BlockDone) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    start((error: BlockError | null) => {
-      if (error === null) resolve();
-      else reject(error);
-    });
   });
 }
 

@@ -6,18 +6,18 @@ import type { TestContext } from 'node:test';
 import { RawDevice } from '#block/raw.ts';
 import { Opcode, TaskFunction, TaskResponse, decodeLogoutResponse } from '#iscsi/pdu/mod.ts';
 import { decodeTaskManagementResponse, encodeLogoutRequest } from '#iscsi/pdu/mod.ts';
-import {
-  encodeLoginRequest,
-  encodeScsiCommand,
-  encodeTaskManagementRequest,
-  opcodeOf,
-} from '#iscsi/pdu/mod.ts';
-import type { Pdu } from '#iscsi/pdu/mod.ts';
+import { encodeLoginRequest, encodeScsiCommand, opcodeOf } from '#iscsi/pdu/mod.ts';
 import type { KeyValue } from '#iscsi/text.ts';
 import { LENT_DISK_BYTES, OLD, Segment, allGood, answers, blocks } from './lent-rig.ts';
 import { lendsForWriting, lentRig, turns, watchStores } from './lent-rig.ts';
 import type { LentRig } from './lent-rig.ts';
-import { BLOCK_BYTES, USUAL_KEYS, loginRequest, readWrite } from './raw-initiator.ts';
+import {
+  BLOCK_BYTES,
+  USUAL_KEYS,
+  loginRequest,
+  readWrite,
+  taskManagement,
+} from './raw-initiator.ts';
 import type { RawInitiator } from './raw-initiator.ts';
 import { TARGET, until } from './rig.ts';
 
@@ -53,20 +53,6 @@ function compareAndWrite(lba: number, verify: Uint8Array, write: Uint8Array) {
   const cdb = [0x89, 0, 0, 0, 0, 0, ...bytes, 0, 0, 0, verify.length / BLOCK_BYTES, 0, 0];
   const data = Buffer.concat([verify, write]);
   return { cdb, more: { write: true, expectedLengthBytes: data.length, data } } as const;
-}
-
-function taskManagement(peer: RawInitiator, fn: number, tag = 0xffffffff): Pdu {
-  return encodeTaskManagementRequest({
-    immediate: true,
-    function: fn,
-    lun: 0,
-    initiatorTaskTag: peer.nextTag(),
-    referencedTaskTag: tag,
-    cmdSn: peer.cmdSn,
-    expStatSn: 0,
-    refCmdSn: 0,
-    expDataSn: 0,
-  });
 }
 
 onBoth('a read in the midst of writes sees what came before it', async (t, parent) => {

@@ -8,8 +8,8 @@ import {
   decodeTaskManagementResponse,
   encodeLogoutRequest,
 } from '#iscsi/pdu/mod.ts';
-import { encodeTaskManagementRequest, opcodeOf } from '#iscsi/pdu/mod.ts';
-import { BLOCK_BYTES, readWrite } from './raw-initiator.ts';
+import { opcodeOf } from '#iscsi/pdu/mod.ts';
+import { BLOCK_BYTES, readWrite, taskManagement } from './raw-initiator.ts';
 import type { RawInitiator } from './raw-initiator.ts';
 import { HeldDevice, imageFile, marked, rig, until } from './rig.ts';
 import type { Rig, RigOptions } from './rig.ts';
@@ -49,20 +49,8 @@ async function inFlight(peer: RawInitiator, disk: HeldDevice): Promise<number[]>
   return tags;
 }
 
-function manage(peer: RawInitiator, fn: number, tag = 0xffffffff): void {
-  peer.send(
-    encodeTaskManagementRequest({
-      immediate: true,
-      function: fn,
-      lun: 0,
-      initiatorTaskTag: peer.nextTag(),
-      referencedTaskTag: tag,
-      cmdSn: peer.cmdSn,
-      expStatSn: 0,
-      refCmdSn: 0,
-      expDataSn: 0,
-    }),
-  );
+function manage(peer: RawInitiator, fn: number, tag?: number): void {
+  peer.send(taskManagement(peer, fn, tag));
 }
 
 async function managed(peer: RawInitiator): Promise<number> {

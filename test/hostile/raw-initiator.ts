@@ -10,7 +10,7 @@ import { NO_BYTES, NO_DIGESTS, Opcode, RESERVED_TAG, Stage } from '#iscsi/pdu/mo
 import { decodeDataIn, decodeLoginResponse, decodeR2t } from '#iscsi/pdu/mod.ts';
 import { decodeScsiResponse, encodeDataOut, encodeLoginRequest } from '#iscsi/pdu/mod.ts';
 import { encodeNopOut, encodeScsiCommand, framePdu, lengthsOf, opcodeOf } from '#iscsi/pdu/mod.ts';
-import { paddingBytes, parsePdu } from '#iscsi/pdu/mod.ts';
+import { encodeTaskManagementRequest, paddingBytes, parsePdu } from '#iscsi/pdu/mod.ts';
 import type { DataOut, Digests, LoginRequest, LoginResponse } from '#iscsi/pdu/mod.ts';
 import type { Pdu, R2t, ScsiCommandPdu } from '#iscsi/pdu/mod.ts';
 import { decodeText, encodeText } from '#iscsi/text.ts';
@@ -337,6 +337,21 @@ export function loginRequest(
 export function readWrite(operation: 'read' | 'write', lba: number, blocks: number): number[] {
   const bytes = [lba >>> 24, lba >>> 16, lba >>> 8, lba].map((b) => b & 255);
   return [operation === 'read' ? 0x28 : 0x2a, 0, ...bytes, 0, blocks >>> 8, blocks & 255, 0];
+}
+
+/** A task management request, immediate; `tag`: the task that it is about. */
+export function taskManagement(peer: RawInitiator, fn: number, tag = 0xffffffff): Pdu {
+  return encodeTaskManagementRequest({
+    immediate: true,
+    function: fn,
+    lun: 0,
+    initiatorTaskTag: peer.nextTag(),
+    referencedTaskTag: tag,
+    cmdSn: peer.cmdSn,
+    expStatSn: 0,
+    refCmdSn: 0,
+    expDataSn: 0,
+  });
 }
 
 /** Length on the wire of the PDU at the start of `bytes`; null while its header is incomplete. */
