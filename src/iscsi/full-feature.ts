@@ -75,7 +75,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   // Turns: one receive call or one scheduled call each, ending in at most one send.
 
-  /** Bytes are about to be received; `alone`: the thread heard nobody else since the last time. */
+  /** Bytes are about to be received; `alone`: the thread hears hardly anybody else. */
   open(alone: boolean): void {
     this.#inTurn = true;
     this.pace.begin(alone);
