@@ -1,5 +1,6 @@
 import { LentMessage } from '#block/mod.ts';
-import { CHUNK_BYTES, CHUNK_SIZES, FREE_CHUNK_BYTES_MAX } from './limits.ts';
+import { ScatterBuffer } from '#os/mod.ts';
+import { CHUNK_BYTES, CHUNK_SIZES, FREE_CHUNK_BYTES_MAX, RECEIVE_BUFFER_BYTES } from './limits.ts';
 import { IdlePoll } from './idle-poll.ts';
 import { WriteBatch } from './write-batch.ts';
 
@@ -62,6 +63,7 @@ export interface Turnable {
 export class DataPlane {
   readonly chunks = new ChunkPool();
   #message: LentMessage | null | undefined;
+  #receiveBuffer: Buffer | null = null;
   #writes: WriteBatch | null = null;
   #waiting: Turnable[] = [];
   /** Who receives most, and by how many times more than all others of late. */
@@ -86,15 +88,22 @@ export class DataPlane {
     return this.#message;
   }
 
-  /** Writes on their way from the receive buffer; null until there is a socket. */
+  /** Writes on their way from the receive buffer; null where they must be copied one by one. */
   get writes(): WriteBatch | null {
     return this.#writes;
   }
 
   /** The receive buffer that all sockets share. */
   get receiveBuffer(): Buffer {
-    this.#writes ??= new WriteBatch();
-    return this.#writes.bytes;
+    this.#receiveBuffer ??= this.#newReceiveBuffer();
+    return this.#receiveBuffer;
+  }
+
+  #newReceiveBuffer(): Buffer {
+    const scatter = ScatterBuffer.open(RECEIVE_BUFFER_BYTES);
+    if (scatter === null) return Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
+    this.#writes = new WriteBatch(scatter);
+    return scatter.bytes;
   }
 
   /** Somebody receives: true when it is nearly always the same one. */

@@ -15,7 +15,7 @@ export interface Lane {
   readonly scsi: ScsiTarget;
   readonly output: Output;
   readonly chunks: ChunkPool;
-  /** Writes on their way from the receive buffer; null where nothing is received by a socket. */
+  /** Writes on their way from the receive buffer; null where there is none to share. */
   readonly writes: WriteBatch | null;
   readonly pace: Pace;
   /** The task has something to send: now if there is room, else in a later turn. */

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { Counters, InternalError, UserError, silentLog, systemClock } from '#base/mod.ts';
@@ -8,6 +7,7 @@ import type { Nexus, ScsiTarget } from '#scsi/mod.ts';
 import { Admission, ROOM_NEEDED } from './admission.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionHost } from './connection-host.ts';
+import { closeDescriptor } from '#os/mod.ts';
 import { DataPlane } from './data-plane.ts';
 import { SERVER_COUNTERS, silentObserver } from './events.ts';
 import type { ServerCounter, SessionInfo, TargetObserver, TargetStats, Traffic } from './events.ts';
@@ -128,7 +128,7 @@ export class TargetServer implements ConnectionHost {
   /** A connection that another thread gave away: it goes on here. */
   takeOver({ fd, login }: DetachedConnection): void {
     if (this.#closing !== null) {
-      closeSync(fd);
+      closeDescriptor(fd);
       return;
     }
     const connection = this.#start(new SocketTransport(fd, this.plane.receiveBuffer, this.clock));

@@ -1,11 +1,7 @@
-import { invariant } from '#base/mod.ts';
-import { ScatterBuffer } from '#os/mod.ts';
-import { RECEIVE_BUFFER_BYTES } from './limits.ts';
+import { SCATTER_PIECES_MAX } from '#os/mod.ts';
+import type { ScatterBuffer } from '#os/mod.ts';
 import { operationEnded } from './lane.ts';
 import type { Task } from './task.ts';
-
-/** Pieces of one batch: as many as a `ScatterBuffer` takes, and more than a window of commands. */
-const PIECES_MAX = 512;
 
 /** Told of every piece of a batch, in order. `stored` false: it is to be written another way. */
 export type PieceEnd = (
@@ -29,17 +25,17 @@ export type PieceEnd = (
 export class WriteBatch {
   /** What sockets receive into. */
   readonly bytes: Buffer;
-  readonly #scatter: ScatterBuffer | null;
+  readonly #scatter: ScatterBuffer;
   readonly #tasks: (Task | null)[] = [];
-  readonly #ats = new Uint32Array(PIECES_MAX);
-  readonly #lengths = new Uint32Array(PIECES_MAX);
-  readonly #offsets = new Float64Array(PIECES_MAX);
+  readonly #ats = new Uint32Array(SCATTER_PIECES_MAX);
+  readonly #lengths = new Uint32Array(SCATTER_PIECES_MAX);
+  readonly #offsets = new Float64Array(SCATTER_PIECES_MAX);
   #count = 0;
   #settling = false;
 
-  constructor() {
-    this.#scatter = ScatterBuffer.open(RECEIVE_BUFFER_BYTES);
-    this.bytes = this.#scatter?.bytes ?? Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES);
+  constructor(scatter: ScatterBuffer) {
+    this.#scatter = scatter;
+    this.bytes = scatter.bytes;
   }
 
   /** Pieces that wait for `settle`. */
@@ -49,7 +45,7 @@ export class WriteBatch {
 
   /** Whether data in `bytes` can go this way at all. */
   takes(bytes: Uint8Array): boolean {
-    return this.#scatter !== null && bytes === this.bytes && !this.#settling;
+    return bytes === this.bytes && !this.#settling;
   }
 
   /**
@@ -57,8 +53,7 @@ export class WriteBatch {
    * of which the device lent. False: settle first.
    */
   add(task: Task, at: number, length: number, offsetBytes: number, address: number): boolean {
-    invariant(this.#scatter !== null, 'there is memory for a batch');
-    if (this.#count === PIECES_MAX || !this.#scatter.add(at, length, address)) return false;
+    if (!this.#scatter.add(at, length, address)) return false;
     const n = this.#count;
     this.#tasks[n] = task;
     this.#ats[n] = at;
@@ -71,7 +66,7 @@ export class WriteBatch {
 
   /** Stores what was added, and tells of every piece. */
   settle(each: PieceEnd): void {
-    if (this.#count === 0 || this.#scatter === null || this.#settling) return;
+    if (this.#count === 0 || this.#settling) return;
     const count = this.#count;
     this.#settling = true;
     const storedTo = this.#scatter.store();
@@ -102,6 +97,6 @@ export class WriteBatch {
 
   /** The thread is over: nothing is received any more. */
   close(): void {
-    this.#scatter?.close();
+    this.#scatter.close();
   }
 }

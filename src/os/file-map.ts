@@ -1,3 +1,4 @@
+import { Iovecs } from './iovecs.ts';
 import { addressOf, bindCall } from './libc.ts';
 
 /**
@@ -13,7 +14,6 @@ const MADV_RANDOM = 1;
 const MADV_DONTNEED = 4;
 /** User space ends below; what mmap(2) answers beyond is (void *) -1. */
 const ADDRESS_END = 2 ** 47;
-const TWO_32 = 2 ** 32;
 
 const mmap = bindCall(
   'uintptr_t mmap(uintptr_t at, size_t length, int protection, int flags, int fd, int64_t offset)',
@@ -91,11 +91,9 @@ export function readMapped(
   lengthBytes: number,
 ): boolean {
   if (!(at >= 0 && at + lengthBytes <= into.length)) return false;
-  const to = addressOf(into) + at;
-  // Two struct iovec { void *base; size_t length }, each as four halves.
-  const iovecs = new Uint32Array(8);
-  iovecs.set([to >>> 0, to / TWO_32, lengthBytes, 0], 0);
-  iovecs.set([address >>> 0, address / TWO_32, lengthBytes, 0], 4);
-  const iovec = addressOf(iovecs);
-  return copyOwn()(process.pid, iovec, 1, iovec + 16, 1, 0) === lengthBytes;
+  const to = new Iovecs(1);
+  const from = new Iovecs(1);
+  to.set(0, addressOf(into) + at, lengthBytes);
+  from.set(0, address, lengthBytes);
+  return copyOwn()(process.pid, to.address, 1, from.address, 1, 0) === lengthBytes;
 }

@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { Iovecs } from './iovecs.ts';
 import { addressOf, bindCall, lastErrno } from './libc.ts';
 
 /** Most pieces of one message: IOV_MAX of Linux. */
@@ -19,27 +20,23 @@ const sendmsg = bindCall('intptr_t sendmsg(int fd, uintptr_t message, int flags)
  * mapping (`FileMap`). One object serves any number of sockets, one message at a time.
  */
 export class GatherSend {
-  readonly #iovecs = new Uint32Array(4 * GATHER_PIECES_MAX);
+  readonly #iovecs = new Iovecs(GATHER_PIECES_MAX);
   readonly #header = new Uint32Array(MSGHDR_WORDS);
   readonly #headerAddress: number;
   #count = 0;
 
   /** Throws EnvironmentError where there are no native calls. */
   constructor() {
-    const iovecs = addressOf(this.#iovecs);
     this.#headerAddress = addressOf(this.#header);
-    this.#header[WORD_IOV] = iovecs >>> 0;
-    this.#header[WORD_IOV + 1] = iovecs / TWO_32;
+    this.#header[WORD_IOV] = this.#iovecs.address >>> 0;
+    this.#header[WORD_IOV + 1] = this.#iovecs.address / TWO_32;
     // Bound now, so that no first send finds the call missing.
     sendmsg();
   }
 
   /** Appends a piece; at most `GATHER_PIECES_MAX`. */
   add(address: number, lengthBytes: number): void {
-    const at = 4 * this.#count;
-    this.#iovecs[at] = address >>> 0;
-    this.#iovecs[at + 1] = address / TWO_32;
-    this.#iovecs[at + 2] = lengthBytes;
+    this.#iovecs.set(this.#count, address, lengthBytes);
     this.#count += 1;
   }
 

@@ -1,6 +1,6 @@
 export { blockDeviceGeometry } from './block-geometry.ts';
 export type { BlockGeometry } from './block-geometry.ts';
-export { duplicateDescriptor } from './descriptor.ts';
+export { closeDescriptor, duplicateDescriptor } from './descriptor.ts';
 export { Doorbell } from './doorbell.ts';
 export { ReadySet } from './epoll.ts';
 export { FileMap, MAP_PAGE_BYTES, readMapped } from './file-map.ts';
@@ -18,7 +18,7 @@ export type { InterfaceAddress, InterfaceInfo } from './interfaces.ts';
 export { errnoName, errnoText } from './libc.ts';
 export { setNeighbour } from './neighbour.ts';
 export { openBeneath } from './open-beneath.ts';
-export { SCATTER_GAP_BYTES_MAX, ScatterBuffer } from './scatter-buffer.ts';
+export { SCATTER_GAP_BYTES_MAX, SCATTER_PIECES_MAX, ScatterBuffer } from './scatter-buffer.ts';
 export { NOT_RESIDENT, NOWAIT_UNSUPPORTED, preadNowait, supportsNowait } from './pread-nowait.ts';
 export { socketAddress } from './socket-address.ts';
 export { BYTES_PER_SEND, DatagramTarget, SEGMENTS_PER_SEND } from './udp-send.ts';

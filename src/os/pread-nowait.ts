@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { Iovecs } from './iovecs.ts';
 import { addressOf, bindCall, lastErrno, lazy } from './libc.ts';
 
 /**
@@ -9,7 +10,6 @@ import { addressOf, bindCall, lastErrno, lazy } from './libc.ts';
  * with a typed array as argument (bench/os-pread.ts).
  */
 const RWF_NOWAIT = 8;
-const TWO_32 = 2 ** 32;
 
 /** What `preadNowait` answers when the bytes are not all in the page cache. */
 export const NOT_RESIDENT: number = -constants.errno.EAGAIN;
@@ -22,9 +22,7 @@ const preadv2 = bindCall(
 
 const nowait = lazy(() => {
   const call = preadv2();
-  // struct iovec { void *base; size_t length } as four halves; the closure keeps it alive.
-  const iovec = new Uint32Array(4);
-  const iovecAddress = addressOf(iovec);
+  const iovec = new Iovecs(1);
   // Buffers outside the V8 heap do not move; koffi.address costs 50 ns, this look-up 9.
   const addresses = new WeakMap<Uint8Array, number>();
   return (fd: number, into: Uint8Array, at: number, length: number, position: number): number => {
@@ -35,11 +33,8 @@ const nowait = lazy(() => {
       address = addressOf(into);
       addresses.set(into, address);
     }
-    address += at;
-    iovec[0] = address >>> 0;
-    iovec[1] = address / TWO_32;
-    iovec[2] = length;
-    const got = call(fd, iovecAddress, 1, position, RWF_NOWAIT);
+    iovec.set(0, address + at, length);
+    const got = call(fd, iovec.address, 1, position, RWF_NOWAIT);
     return got >= 0 ? got : -lastErrno();
   };
 });

@@ -1,23 +1,17 @@
+import { ftruncateSync } from 'node:fs';
+import { closeDescriptor } from './descriptor.ts';
+import { FileMap } from './file-map.ts';
+import { punchHole } from './file-space.ts';
+import { Iovecs } from './iovecs.ts';
 import { addressOf, bindCall, check, koffi } from './libc.ts';
 
 const MFD_CLOEXEC = 1;
-const PROT_READ_WRITE = 3;
-const MAP_SHARED = 1;
-const MADV_REMOVE = 9;
-const TWO_32 = 2 ** 32;
-/** IOV_MAX of Linux; a piece takes two: what is skipped before it, and itself. */
-const IOVECS_MAX = 1024;
+/** Most pieces of one batch: each takes two of IOV_MAX, what is skipped before it and itself. */
+export const SCATTER_PIECES_MAX = 512;
 /** Longest stretch that is skipped between two pieces. */
 export const SCATTER_GAP_BYTES_MAX = 4096;
 
 const memfdCreate = bindCall('int memfd_create(void *name, unsigned int flags)');
-/** Node's own closes only what Node has opened: in a worker it warns of others. */
-const close = bindCall('int close(int fd)');
-const ftruncate = bindCall('int ftruncate(int fd, int64_t length)');
-const mmap = bindCall(
-  'uintptr_t mmap(uintptr_t at, size_t length, int protection, int flags, int fd, int64_t offset)',
-);
-const madvise = bindCall('int madvise(uintptr_t at, size_t length, int advice)');
 const preadv = bindCall('intptr_t preadv(int fd, uintptr_t iov, int count, int64_t offset)');
 
 /**
@@ -30,9 +24,7 @@ const preadv = bindCall('intptr_t preadv(int fd, uintptr_t iov, int count, int64
 export class ScatterBuffer {
   readonly bytes: Buffer;
   readonly #fd: number;
-  readonly #address: number;
-  readonly #iovecs = new Uint32Array(4 * IOVECS_MAX);
-  readonly #iovecsAddress: number;
+  readonly #iovecs = new Iovecs(2 * SCATTER_PIECES_MAX);
   readonly #skipped = new Uint8Array(SCATTER_GAP_BYTES_MAX);
   readonly #skippedAddress: number;
   #count = 0;
@@ -42,9 +34,7 @@ export class ScatterBuffer {
 
   private constructor(fd: number, address: number, lengthBytes: number) {
     this.#fd = fd;
-    this.#address = address;
     this.bytes = Buffer.from(koffi().view(address, lengthBytes));
-    this.#iovecsAddress = addressOf(this.#iovecs);
     this.#skippedAddress = addressOf(this.#skipped);
   }
 
@@ -55,12 +45,15 @@ export class ScatterBuffer {
       const name = Buffer.from('scatter\0');
       const fd = check(memfdCreate()(name, MFD_CLOEXEC), 'memory that is a file');
       try {
-        check(ftruncate()(fd, lengthBytes), 'memory that is a file');
-        const address = mmap()(0, lengthBytes, PROT_READ_WRITE, MAP_SHARED, fd, 0);
-        check(address >= TWO_32 ** 2 / 2 ? -1 : address, 'memory that is a file');
-        return new ScatterBuffer(fd, address, lengthBytes);
+        ftruncateSync(fd, lengthBytes);
+        const map = FileMap.open(fd, lengthBytes, true);
+        return new ScatterBuffer(
+          fd,
+          check(map?.address ?? -1, 'memory that is a file'),
+          lengthBytes,
+        );
       } catch (e) {
-        close()(fd);
+        closeDescriptor(fd);
         throw e;
       }
     } catch {
@@ -70,7 +63,7 @@ export class ScatterBuffer {
 
   /** Pieces added since the last `store`. */
   get count(): number {
-    return this.#count / 2;
+    return this.#count;
   }
 
   /**
@@ -82,9 +75,10 @@ export class ScatterBuffer {
     if (this.#closed || at < 0 || at + lengthBytes > this.bytes.length) return false;
     if (this.#count === 0) this.#from = this.#end = at;
     const gap = at - this.#end;
-    if (gap < 0 || gap > SCATTER_GAP_BYTES_MAX || this.#count === IOVECS_MAX) return false;
-    this.#iovec(this.#skippedAddress, gap);
-    this.#iovec(address, lengthBytes);
+    if (gap < 0 || gap > SCATTER_GAP_BYTES_MAX || this.#count === SCATTER_PIECES_MAX) return false;
+    this.#iovecs.set(2 * this.#count, this.#skippedAddress, gap);
+    this.#iovecs.set(2 * this.#count + 1, address, lengthBytes);
+    this.#count += 1;
     this.#end = at + lengthBytes;
     return true;
   }
@@ -94,26 +88,19 @@ export class ScatterBuffer {
    * where they should be: less than the end of the last when an address was not to be written.
    */
   store(): number {
-    const count = this.#count;
+    const iovecs = 2 * this.#count;
     this.#count = 0;
     // The descriptor may be another's by now.
     if (this.#closed) return this.#from;
-    return this.#from + Math.max(0, preadv()(this.#fd, this.#iovecsAddress, count, this.#from));
+    const copied = preadv()(this.#fd, this.#iovecs.address, iovecs, this.#from);
+    return this.#from + Math.max(0, copied);
   }
 
   /** Gives the memory back; `bytes` must not be needed any more (it reads as zeros). */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    madvise()(this.#address, this.bytes.length, MADV_REMOVE);
-    close()(this.#fd);
-  }
-
-  #iovec(address: number, lengthBytes: number): void {
-    const at = 4 * this.#count;
-    this.#iovecs[at] = address >>> 0;
-    this.#iovecs[at + 1] = address / TWO_32;
-    this.#iovecs[at + 2] = lengthBytes;
-    this.#count += 1;
+    punchHole(this.#fd, 0, this.bytes.length);
+    closeDescriptor(this.#fd);
   }
 }

@@ -66,12 +66,8 @@ export class Qcow2Device implements BlockDevice, LendingDevice {
     const { image, mapper } = this.#engine;
     if (image.failure !== null) return 0;
     try {
-      let kind = mapper.at(offsetBytes, lengthBytes);
-      if (kind === Kind.MISSING) {
-        if (!mapper.loadNow(offsetBytes)) return 0;
-        kind = mapper.at(offsetBytes, lengthBytes);
-      }
-      if (mapper.length < lengthBytes) return 0;
+      const kind = mapper.atNow(offsetBytes, lengthBytes);
+      if (kind === Kind.MISSING || mapper.length < lengthBytes) return 0;
       const { file, backing } = image;
       if (kind === Kind.DATA) return file.lend?.(mapper.host, lengthBytes) ?? 0;
       const below = kind === Kind.BACKING && backing !== null;

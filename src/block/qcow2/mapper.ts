@@ -66,8 +66,14 @@ export class Mapper {
     return this.#standard(words, first, within, most);
   }
 
+  /** `at`, with the slice brought into memory; `MISSING` only where that would wait. */
+  atNow(offset: number, most: number): number {
+    const kind = this.at(offset, most);
+    return kind !== Kind.MISSING || !this.#loadNow(offset) ? kind : this.at(offset, most);
+  }
+
   /** Brings a slice into memory without waiting; false when that would wait. */
-  loadNow(offset: number): boolean {
+  #loadNow(offset: number): boolean {
     const slice = Math.floor(offset / this.#clusterBytes / this.#perSlice);
     const position = this.slicePosition(slice);
     if (!this.#image.file.tryRead(position, this.#scratch, 0, this.#scratch.length)) return false;

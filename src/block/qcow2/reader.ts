@@ -31,11 +31,8 @@ export class Reader {
     if (length >= TRY_READ_BYTES_MAX) return false;
     const mapper = this.#mapper;
     for (let done = 0; done < length;) {
-      const kind = mapper.at(offset + done, length - done);
-      if (kind === Kind.MISSING) {
-        if (!mapper.loadNow(offset + done)) return false;
-        continue;
-      }
+      const kind = mapper.atNow(offset + done, length - done);
+      if (kind === Kind.MISSING) return false;
       if (!this.#tryPiece(kind, offset + done, into, at + done)) return false;
       done += mapper.length;
     }

@@ -79,7 +79,7 @@ export class Writer {
    */
   place(offset: number, length: number): number {
     const { mapper } = this.#p;
-    if (!this.#answerable || this.#kindNow(offset, length) !== Kind.DATA) return -1;
+    if (!this.#answerable || mapper.atNow(offset, length) !== Kind.DATA) return -1;
     if (!mapper.own || mapper.length < length) return -1;
     this.#guard(mapper.host, length);
     return mapper.host;
@@ -89,14 +89,6 @@ export class Writer {
   get #answerable(): boolean {
     const { journal, changes } = this.#p;
     return journal.state !== 'unavailable' || !changes.pending;
-  }
-
-  /** What the range begins with (`mapper`); `MISSING`: that is to be read first, with waiting. */
-  #kindNow(offset: number, length: number): number {
-    const { mapper } = this.#p;
-    const kind = mapper.at(offset, length);
-    if (kind !== Kind.MISSING || !mapper.loadNow(offset)) return kind;
-    return mapper.at(offset, length);
   }
 
   /** The same, waiting. True: tables changed. Rejects with BlockError. */
@@ -159,7 +151,7 @@ export class Writer {
   /** One piece, without waiting: bytes written, 0 when it would wait. */
   #tryPiece(offset: number, from: Uint8Array, at: number, length: number): number {
     const { mapper, image, journal, changes, pool } = this.#p;
-    const kind = this.#kindNow(offset, length);
+    const kind = mapper.atNow(offset, length);
     if (kind === Kind.MISSING) return 0;
     if (kind === Kind.DATA && mapper.own) {
       const piece = mapper.length;
