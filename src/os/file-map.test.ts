@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
-import { writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { InternalError } from '#base/mod.ts';
 import { FileMap, MAP_PAGE_BYTES, readMapped } from './file-map.ts';
+import { mappedFile } from './testing/mapped-file.ts';
 import { GatherSend, SOCKET_FULL, addressOfBytes } from './gather-send.ts';
 
 const PAGES = 64;
@@ -15,24 +14,8 @@ const BYTES: Buffer = Buffer.from(
   Array.from({ length: PAGES * MAP_PAGE_BYTES }, (_, n) => (n * 7 + n / 251) & 255),
 );
 
-/** A file with `BYTES` in it, read once, and its map. */
-function mapped(t: TestContext): { fd: number; map: FileMap } {
-  const folder = mkdtempSync(join(process.cwd(), '.pb-map-'));
-  const fd = openSync(join(folder, 'f'), 'w+');
-  writeSync(fd, BYTES);
-  readSync(fd, Buffer.alloc(BYTES.length), 0, BYTES.length, 0);
-  const map = FileMap.open(fd, BYTES.length);
-  assert.ok(map !== null);
-  t.after(() => {
-    map.close();
-    closeSync(fd);
-    rmSync(folder, { recursive: true });
-  });
-  return { fd, map };
-}
-
 test('what is in a file is behind the addresses of its map', (t) => {
-  const { map } = mapped(t);
+  const { map } = mappedFile(t, process.cwd(), BYTES);
   const into = Buffer.alloc(5000, 0xee);
   assert.ok(readMapped(map.address + 3000, into, 100, 4000));
   assert.ok(into.subarray(100, 4100).equals(BYTES.subarray(3000, 7000)));
@@ -42,7 +25,7 @@ test('what is in a file is behind the addresses of its map', (t) => {
 });
 
 test('the kernel says which pages are in memory, and a released range stays so', (t) => {
-  const { map } = mapped(t);
+  const { map } = mappedFile(t, process.cwd(), BYTES);
   const pages = new Uint8Array(PAGES);
   assert.ok(map.resident(0, BYTES.length, pages));
   assert.ok(pages.every((page) => (page & 1) === 1));
@@ -53,7 +36,7 @@ test('the kernel says which pages are in memory, and a released range stays so',
 });
 
 test('a file that was cut short: false, and no signal', (t) => {
-  const { fd, map } = mapped(t);
+  const { fd, map } = mappedFile(t, process.cwd(), BYTES);
   ftruncateSync(fd, MAP_PAGE_BYTES);
   const into = Buffer.alloc(MAP_PAGE_BYTES);
   assert.ok(readMapped(map.address, into, 0, MAP_PAGE_BYTES));
@@ -85,7 +68,7 @@ async function pair(t: TestContext): Promise<{ near: Socket; fd: number; far: So
 }
 
 test('pieces of memory and of a file arrive as one message', async (t) => {
-  const { map } = mapped(t);
+  const { map } = mappedFile(t, process.cwd(), BYTES);
   const { fd, far } = await pair(t);
   const head = Buffer.from('a header');
   const tail = Buffer.from('a tail');
@@ -105,7 +88,7 @@ test('pieces of memory and of a file arrive as one message', async (t) => {
 });
 
 test('a full socket takes a part, then nothing; a closed one is an error, and no signal', async (t) => {
-  const { map } = mapped(t);
+  const { map } = mappedFile(t, process.cwd(), BYTES);
   const { near, fd, far } = await pair(t);
   far.pause();
   const message = new GatherSend();
@@ -124,7 +107,7 @@ test('a full socket takes a part, then nothing; a closed one is an error, and no
 });
 
 test('memory that has gone: what comes before it is sent', async (t) => {
-  const { fd: file, map } = mapped(t);
+  const { fd: file, map } = mappedFile(t, process.cwd(), BYTES);
   const { fd } = await pair(t);
   ftruncateSync(file, MAP_PAGE_BYTES);
   const message = new GatherSend();

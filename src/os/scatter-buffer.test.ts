@@ -1,18 +1,10 @@
 import assert from 'node:assert/strict';
-import {
-  closeSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
 import * as fc from 'fast-check';
 import { FileMap, MAP_PAGE_BYTES } from './file-map.ts';
 import { addressOf } from './libc.ts';
+import { mappedFile } from './testing/mapped-file.ts';
 import { SCATTER_GAP_BYTES_MAX, ScatterBuffer } from './scatter-buffer.ts';
 
 const BUFFER_BYTES = 64 * 1024;
@@ -31,19 +23,9 @@ function scatter(t: TestContext, lengthBytes = BUFFER_BYTES): ScatterBuffer {
   return buffer;
 }
 
-/** A file in a folder for memory or for disks, with a map that may be written to. */
+/** A file whose map may be written to. */
 function mapped(t: TestContext, parent: string, bytes: number): { fd: number; map: FileMap } {
-  const folder = mkdtempSync(join(parent, '.pb-scatter-'));
-  const fd = openSync(join(folder, 'f'), 'w+');
-  writeSync(fd, Buffer.alloc(bytes, 0x11));
-  const map = FileMap.open(fd, bytes, true);
-  assert.ok(map !== null);
-  t.after(() => {
-    map.close();
-    closeSync(fd);
-    rmSync(folder, { recursive: true });
-  });
-  return { fd, map };
+  return mappedFile(t, parent, Buffer.alloc(bytes, 0x11), true);
 }
 
 function content(fd: number, bytes: number): Buffer {

@@ -203,13 +203,19 @@ onBoth('aborts behind writes in one segment: done by then, or never', async (t, 
   assert.equal(r.server.plane.chunks.taken, 0);
 });
 
-onBoth('a reset of the unit behind writes in one segment', async (t, parent) => {
+/** Another session, and one with a segment that begins with 32 writes of a block. */
+async function behindWrites(t: TestContext, parent: string) {
   const r = await lentRig(t, { parent });
   const other = await r.enter({ initiator: 'iqn.2026-11.test:other' });
   const peer = await r.enter();
   const calls = watchStores(t);
   const s = new Segment(peer);
   for (let n = 0; n < 32; n++) s.write(n, blocks(1, 1 + n));
+  return { r, other, peer, calls, s };
+}
+
+onBoth('a reset of the unit behind writes in one segment', async (t, parent) => {
+  const { r, other, peer, calls, s } = await behindWrites(t, parent);
   s.add(taskManagement(peer, TaskFunction.LOGICAL_UNIT_RESET));
   s.send();
   const done = await answers(peer, s.tags);
@@ -226,12 +232,7 @@ onBoth('a reset of the unit behind writes in one segment', async (t, parent) => 
 });
 
 onBoth('a logout behind writes in one segment: they are answered before it', async (t, parent) => {
-  const r = await lentRig(t, { parent });
-  const other = await r.enter({ initiator: 'iqn.2026-11.test:other' });
-  const peer = await r.enter();
-  const calls = watchStores(t);
-  const s = new Segment(peer);
-  for (let n = 0; n < 32; n++) s.write(n, blocks(1, 1 + n));
+  const { r, other, peer, calls, s } = await behindWrites(t, parent);
   s.add(
     encodeLogoutRequest({
       immediate: true,

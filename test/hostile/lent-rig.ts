@@ -16,9 +16,9 @@ import { encodeScsiCommand, framePdu, opcodeOf } from '#iscsi/pdu/mod.ts';
 import type { Pdu, ScsiCommandPdu } from '#iscsi/pdu/mod.ts';
 import { ScatterBuffer } from '#os/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
-import { BLOCK_BYTES, RawInitiator, readWrite } from './raw-initiator.ts';
-import type { RawLogin, RawResult } from './raw-initiator.ts';
-import { TARGET, until } from './rig.ts';
+import { BLOCK_BYTES, readWrite } from './raw-initiator.ts';
+import type { RawInitiator, RawLogin, RawResult } from './raw-initiator.ts';
+import { TARGET, listening, until } from './rig.ts';
 
 const MIB = 1024 * 1024;
 /** What must be read of a window of a disk before it is lent. */
@@ -119,22 +119,12 @@ export async function lentRig(t: TestContext, options: LentRigOptions): Promise<
     disks.push({ path, device, content: () => readFileSync(path) });
   }
   server.addExport({ iqn: TARGET, access: 'any', takeover: false }, units);
-  const [portal] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
-  const peers: RawInitiator[] = [];
+  const { dial } = await listening(t, server, clock);
   t.after(async () => {
-    for (const peer of peers) peer.socket.destroy();
-    const stopped = server.close();
-    clock.advance(60_000);
-    await stopped;
     for (const { device } of disks) await new Promise((resolve) => device.close(resolve));
     rmSync(folder, { recursive: true });
     options.ended?.();
   });
-  const dial = async (): Promise<RawInitiator> => {
-    const peer = await RawInitiator.open({ port: portal?.port ?? 0 });
-    peers.push(peer);
-    return peer;
-  };
   const enter = async (login: RawLogin = {}): Promise<RawInitiator> => {
     const peer = await dial();
     await peer.login(login);

@@ -62,6 +62,22 @@ export async function rig(t: TestContext, options: RigOptions = {}): Promise<Rig
   units.add(0, new LogicalUnit({ device, identity: IDENTITY, abortTasks, ...options.unit }));
   server.addExport({ iqn: TARGET, access: 'any', takeover: false, ...options.config }, units);
   for (const config of options.more ?? []) server.addExport(config, units);
+  const { port, dial } = await listening(t, server, clock);
+  const enter = async (login: RawLogin = {}, to: Partial<Dial> = {}): Promise<RawInitiator> => {
+    const peer = await dial(to);
+    await peer.login(login);
+    await peer.settle();
+    return peer;
+  };
+  return { server, clock, port, device, events, dial, enter };
+}
+
+/** Opens a port of a server that ends with the test, and dials it. */
+export async function listening(
+  t: TestContext,
+  server: TargetServer,
+  clock: FakeClock,
+): Promise<Pick<Rig, 'port' | 'dial'>> {
   const [portal] = await server.listen([{ address: '127.0.0.1', port: 0 }]);
   const port = portal?.port ?? 0;
   const peers: RawInitiator[] = [];
@@ -76,13 +92,7 @@ export async function rig(t: TestContext, options: RigOptions = {}): Promise<Rig
     peers.push(peer);
     return peer;
   };
-  const enter = async (login: RawLogin = {}, to: Partial<Dial> = {}): Promise<RawInitiator> => {
-    const peer = await dial(to);
-    await peer.login(login);
-    await peer.settle();
-    return peer;
-  };
-  return { server, clock, port, device, events, dial, enter };
+  return { port, dial };
 }
 
 /** A raw image in a folder of its own, and its bytes as the file system has them. */
