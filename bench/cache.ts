@@ -27,7 +27,7 @@ import type { BlockDevice } from '#block/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
 import { Running } from '../test/lab/process.ts';
-import type { LoadJob, LoadResult } from './iscsi/load.ts';
+import { RANDOM_READS, runLoads } from './iscsi/load-job.ts';
 
 const FILE_BYTES = 96 * 1024 * 1024;
 const WARM_BYTES = 64 * 1024;
@@ -94,31 +94,9 @@ async function makeFile(path: string): Promise<void> {
 }
 
 async function load(port: number, sessions: number, seconds: number): Promise<number> {
-  const processes = Math.min(2, sessions);
-  const script = new URL('iscsi/load.ts', import.meta.url).pathname;
-  const results = await Promise.all(
-    Array.from({ length: processes }, async (): Promise<LoadResult> => {
-      const job: LoadJob = {
-        endpoint: { address: '127.0.0.1', port, iqn: IQN, lun: 0 },
-        workload: {
-          operation: 'read',
-          blockBytes: 4096,
-          queueDepth: 32,
-          pattern: 'random',
-          digests: false,
-        },
-        sessions: sessions / processes,
-        spanBytes: FILE_BYTES,
-        seconds,
-      };
-      const child = new Running(process.execPath, [script, JSON.stringify(job)]);
-      child.child.stdin?.end();
-      const { code, stdout, stderr } = await child.finished();
-      if (code !== 0) throw new Error(`the load generator failed: ${stderr}`);
-      return JSON.parse(stdout) as LoadResult;
-    }),
-  );
-  return results.reduce((sum, r) => sum + r.operations / r.seconds, 0);
+  const endpoint = { address: '127.0.0.1', port, iqn: IQN, lun: 0 };
+  const job = { endpoint, workload: RANDOM_READS, sessions, spanBytes: FILE_BYTES, seconds };
+  return (await runLoads(job, Math.min(2, sessions))).perSecond;
 }
 
 function median(numbers: readonly number[]): number {

@@ -14,8 +14,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createQcow2, openQcow2, openRaw } from '#block/mod.ts';
 import { Running, run } from '../test/lab/process.ts';
-import type { LoadJob, LoadResult } from './iscsi/load.ts';
-import type { Endpoint, Workload } from './iscsi/session.ts';
+import { RANDOM_READS, loadResult, startLoad } from './iscsi/load-job.ts';
+import type { Endpoint, Workload } from './iscsi/load-job.ts';
 import { startTgt } from './iscsi/tgt.ts';
 import type { NbdJob } from './qcow2/nbd-load.ts';
 
@@ -46,13 +46,7 @@ type Race = {
   readonly goal: number;
 };
 
-const work = (operation: 'read' | 'write'): Workload => ({
-  operation,
-  blockBytes: 4096,
-  queueDepth: 32,
-  pattern: 'random',
-  digests: false,
-});
+const work = (operation: 'read' | 'write'): Workload => ({ ...RANDOM_READS, operation });
 
 function path(name: string): string {
   return join(values.folder, `polyboot-qcow2-${process.pid}-${name}`);
@@ -65,13 +59,9 @@ function fill(file: string, bytes: number): void {
   closeSync(fd);
 }
 
-async function load(script: string, job: LoadJob | NbdJob): Promise<number> {
-  const file = new URL(script, import.meta.url).pathname;
-  const child = new Running(process.execPath, [file, JSON.stringify(job)]);
-  child.child.stdin?.end();
-  const { code, stdout, stderr } = await child.finished();
-  if (code !== 0) throw new Error(`the load generator failed: ${stderr}`);
-  const result = JSON.parse(stdout) as LoadResult;
+/** Operations per second of a load process. */
+async function measured(load: Running): Promise<number> {
+  const result = await loadResult(load);
   // A session's first command is told that the nexus is new.
   if (result.failures > 1) throw new Error(`${result.failures} commands failed`);
   return result.operations / result.seconds;
@@ -96,7 +86,8 @@ function ours(
       const server = new Running(process.execPath, [script, ...(await prepare())], { env });
       try {
         const endpoint = await endpointOf(server);
-        return await load('iscsi/load.ts', { endpoint, workload, sessions: 1, spanBytes, seconds });
+        const load = startLoad({ endpoint, workload, sessions: 1, spanBytes, seconds });
+        return await measured(load);
       } finally {
         await server.stop();
       }
@@ -116,13 +107,9 @@ function nbd(name: string, spanBytes: number, command: string, args: string[]): 
       );
       try {
         await untilThere(socket);
-        return await load('qcow2/nbd-load.ts', {
-          socket,
-          name: 'disk',
-          workload,
-          spanBytes,
-          seconds,
-        });
+        const script = new URL('qcow2/nbd-load.ts', import.meta.url).pathname;
+        const job: NbdJob = { socket, name: 'disk', workload, spanBytes, seconds };
+        return await measured(new Running(process.execPath, [script, JSON.stringify(job)]));
       } finally {
         await server.stop();
       }
@@ -217,7 +204,7 @@ async function imageRaces(base: string, stops: (() => Promise<void>)[]): Promise
     name: 'tgt on raw',
     measure: (workload) => {
       const job = { endpoint, workload, sessions: 1, spanBytes: FULL_BYTES, seconds };
-      return load('iscsi/load.ts', job);
+      return measured(startLoad(job));
     },
   };
   const contenders = [image, qemuNbd, daemon, tgtRaw];

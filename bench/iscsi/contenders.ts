@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Running } from '../../test/lab/process.ts';
-import type { Endpoint } from './session.ts';
+import type { Endpoint } from './load-job.ts';
 import { startTgt } from './tgt.ts';
 
 /** What every target serves. */

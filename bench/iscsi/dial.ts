@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { NO_BYTES, NO_DIGESTS, RESERVED_TAG, Stage } from '#iscsi/pdu/mod.ts';
 import { decodeLoginResponse, encodeLoginRequest, framePdu, parsePdu } from '#iscsi/pdu/mod.ts';
 import { decodeText, encodeText } from '#iscsi/text.ts';
-import type { Endpoint } from './session.ts';
+import type { Endpoint } from './load-job.ts';
 
 const HEADER_BYTES = 48;
 
@@ -76,10 +76,7 @@ async function onePdu(socket: Socket): Promise<Buffer> {
 }
 
 /** The login request of initiator number `index`. */
-export function loginRequest(
-  data: Uint8Array,
-  index: number,
-): ReturnType<typeof encodeLoginRequest> {
+function loginRequest(data: Uint8Array, index: number): ReturnType<typeof encodeLoginRequest> {
   return encodeLoginRequest({
     transit: true,
     more: false,
@@ -98,7 +95,7 @@ export function loginRequest(
 }
 
 /** All that our loads offer. */
-export function loginText(iqn: string, digests: boolean): Uint8Array {
+function loginText(iqn: string, digests: boolean): Uint8Array {
   const digest = digests ? 'CRC32C' : 'None';
   return encodeText([
     ['InitiatorName', 'iqn.2026-11.org.polyboot:load'],

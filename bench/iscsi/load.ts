@@ -3,41 +3,33 @@
  *
  *   node bench/iscsi/load.ts '{"endpoint":…,"workload":…,"sessions":1,"spanBytes":…,"seconds":2}'
  */
-import { setTimeout as wait } from 'node:timers/promises';
-import { LoadSession } from './session.ts';
-import type { Endpoint, Workload } from './session.ts';
-
-export type LoadJob = {
-  readonly endpoint: Endpoint;
-  readonly workload: Workload;
-  readonly sessions: number;
-  readonly spanBytes: number;
-  readonly seconds: number;
-};
-export type LoadResult = {
-  /** Within the measured time, and in all. */
-  readonly operations: number;
-  readonly total: number;
-  readonly seconds: number;
-  readonly failures: number;
-};
+import { Drive } from './drive.ts';
+import type { LoadJob, LoadResult } from './load-job.ts';
+import { openSessions } from './session.ts';
 
 const WARM_UP_MS = 300;
+const DRAIN_MS = 10_000;
 
 const job = JSON.parse(process.argv[2] ?? '{}') as LoadJob;
-const sessions: LoadSession[] = [];
-for (let i = 0; i < job.sessions; i++) {
-  sessions.push(await LoadSession.open(job.endpoint, job.workload, job.spanBytes, i));
-}
+const sessions = await openSessions(job);
+const drive = new Drive(sessions);
 const total = (): number => sessions.reduce((sum, s) => sum + s.completed, 0);
 for (const session of sessions) session.start();
-await wait(WARM_UP_MS);
+drive.for(WARM_UP_MS);
+// Written at once: a pipe is written to synchronously, and this thread waits in poll(2) only.
+while (job.tellMs !== undefined) {
+  process.stdout.write(`${total()} ${performance.now()}\n`);
+  drive.for(job.tellMs);
+}
 const from = total();
-const startMs = performance.now();
-await wait(job.seconds * 1000);
+const seconds = drive.for(job.seconds * 1000) / 1000;
 const operations = total() - from;
-const seconds = (performance.now() - startMs) / 1000;
-await Promise.all(sessions.map((s) => s.stop()));
-const failures = sessions.reduce((sum, s) => sum + s.failures, 0);
+for (const session of sessions) session.stop();
+const drainMs = performance.now();
+drive.until(
+  () => sessions.every((s) => s.inFlight === 0) || performance.now() - drainMs > DRAIN_MS,
+);
+const failures = sessions.reduce((sum, s) => sum + s.failures + s.inFlight, 0);
 const result: LoadResult = { operations, total: total(), seconds, failures };
 process.stdout.write(`${JSON.stringify(result)}\n`);
+for (const session of sessions) session.line.socket.destroy();

@@ -1,12 +1,10 @@
 /** One contender under one load, for a moment. */
 import { readFile } from 'node:fs/promises';
-import { Running } from '../../test/lab/process.ts';
 import { FILE_BYTES } from './contenders.ts';
 import type { Contender } from './contenders.ts';
-import type { LoadResult } from './load.ts';
-import type { PollJob } from './poll-load.ts';
+import { runLoads } from './load-job.ts';
+import type { Endpoint, LoadJob } from './load-job.ts';
 import type { Row } from './rows.ts';
-import type { Endpoint } from './session.ts';
 
 /** What was measured: operations per second, and processor time of the target for each. */
 export type Sample = { readonly perSecond: number; readonly cpuMicroseconds: number };
@@ -23,38 +21,16 @@ async function cpuSeconds(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
-async function loadProcess(job: PollJob): Promise<LoadResult> {
-  const script = new URL('poll-load.ts', import.meta.url).pathname;
-  const child = new Running(process.execPath, [script, JSON.stringify(job)]);
-  child.child.stdin?.end();
-  const { code, stdout, stderr } = await child.finished();
-  if (code !== 0) throw new Error(`the load generator failed: ${stderr}`);
-  return JSON.parse(stdout) as LoadResult;
-}
-
 /** Loads an endpoint with a row; `plain`: it is no target, and there is no login. */
 export async function load(
   endpoint: Endpoint,
   row: Row,
   seconds: number,
   plain = false,
-): Promise<{ readonly perSecond: number; readonly total: number; readonly failures: number }> {
-  const processes = Math.min(LOAD_PROCESSES_MAX, row.sessions);
-  const job: PollJob = {
-    endpoint,
-    workload: row.workload,
-    sessions: row.sessions / processes,
-    spanBytes: FILE_BYTES,
-    seconds,
-    sleeps: true,
-    plain,
-  };
-  const results = await Promise.all(Array.from({ length: processes }, () => loadProcess(job)));
-  return {
-    perSecond: results.reduce((sum, r) => sum + r.operations / r.seconds, 0),
-    total: results.reduce((sum, r) => sum + r.total, 0),
-    failures: results.reduce((sum, r) => sum + r.failures, 0),
-  };
+): ReturnType<typeof runLoads> {
+  const { workload, sessions } = row;
+  const job: LoadJob = { endpoint, workload, sessions, spanBytes: FILE_BYTES, seconds, plain };
+  return runLoads(job, Math.min(LOAD_PROCESSES_MAX, sessions));
 }
 
 /** Runs the row's load against a contender. */

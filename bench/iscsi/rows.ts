@@ -1,4 +1,4 @@
-import type { Workload } from './session.ts';
+import type { Workload } from './load-job.ts';
 
 /** One line of the race; `goals` are ours/tgt. */
 export type Row = {

@@ -1,6 +1,6 @@
 /** tgt as the peer: one daemon on a private control port, several targets on the same file. */
 import { Running, run } from '../../test/lab/process.ts';
-import type { Endpoint } from './session.ts';
+import type { Endpoint } from './load-job.ts';
 
 /** What an owner would set after reading the manual: large segments and bursts, less waiting. */
 const TUNED: readonly (readonly [string, string])[] = [

@@ -8,8 +8,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { LoadResult } from '../iscsi/load.ts';
-import type { Workload } from '../iscsi/session.ts';
+import type { LoadResult, Workload } from '../iscsi/load-job.ts';
 
 export type NbdJob = {
   readonly socket: string;

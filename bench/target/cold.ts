@@ -1,10 +1,9 @@
 /** Cold data beside cached data, on one thread of one target or on two. */
 import { join } from 'node:path';
 import { rm } from 'node:fs/promises';
-import { Running } from '../../test/lab/process.ts';
-import type { LoadJob, LoadResult } from '../iscsi/load.ts';
-import type { Workload } from '../iscsi/session.ts';
-import { KIB, MIB, RANDOM_READS, dropCache, load, makeFile, median } from './parts.ts';
+import { RANDOM_READS, loadResult, startLoad } from '../iscsi/load-job.ts';
+import type { Workload } from '../iscsi/load-job.ts';
+import { KIB, MIB, dropCache, load, makeFile, median } from './parts.ts';
 import { startWatched } from './parts.ts';
 import type { Bench, Watched } from './parts.ts';
 
@@ -72,19 +71,17 @@ async function one(bench: Bench, target: Watched, kind: Cold, coldPath: string):
   for (let round = 0; round < bench.rounds; round++) {
     const base = await load({ ...victim, seconds });
     if (kind.drop) await dropCache(coldPath);
-    const job: LoadJob = {
+    const noise = startLoad({
       endpoint: cold,
       workload: work,
       sessions: 1,
       spanBytes: COLD_BYTES,
       seconds: seconds + 1,
-    };
-    const script = new URL('../iscsi/load.ts', import.meta.url).pathname;
-    const noise = new Running(process.execPath, [script, JSON.stringify(job)]);
+    });
     await target.reset();
     const pressed = await load({ ...victim, seconds });
     looks.push(await target.look());
-    const result = JSON.parse((await noise.finished()).stdout) as LoadResult;
+    const result = await loadResult(noise);
     alone.push(base.perSecond);
     kept.push(pressed.perSecond / base.perSecond);
     coldRates.push(result.operations / result.seconds);

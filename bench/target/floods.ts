@@ -2,15 +2,17 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { LoadSession } from '../iscsi/session.ts';
+import type { Running } from '../../test/lab/process.ts';
+import { RANDOM_READS, startLoad } from '../iscsi/load-job.ts';
 import type { CrowdJob } from './crowd.ts';
-import { MIB, RANDOM_READS, helper, makeFile, median, residentMib } from './parts.ts';
+import { MIB, helper, makeFile, median, residentMib } from './parts.ts';
 import { startOurs } from './parts.ts';
 import type { Bench } from './parts.ts';
 
 const FILE_BYTES = 128 * MIB;
 /** For what is under way to be over, on both sides. */
 const SETTLE_MS = 300;
+const TELL_MS = 20;
 
 type Flood = Pick<CrowdJob, 'kind' | 'count' | 'perSecond'> & { readonly name: string };
 
@@ -41,9 +43,16 @@ export function flood(row: keyof typeof FLOODS): (bench: Bench) => Promise<void>
     const ours = await startOurs(bench, path);
     const { port, iqn } = ours.endpoint;
     // Logged in before the flood: this row is about those that are there already.
-    const session = await LoadSession.open(ours.endpoint, RANDOM_READS, FILE_BYTES, 0);
-    session.start();
-    bench.after.push(() => session.stop());
+    const session = startLoad({
+      endpoint: ours.endpoint,
+      workload: RANDOM_READS,
+      sessions: 1,
+      spanBytes: FILE_BYTES,
+      seconds: bench.seconds,
+      tellMs: TELL_MS,
+    });
+    bench.after.push(() => session.stop('SIGKILL'));
+    await session.waitFor(/\n/);
     const kept: number[] = [];
     const alone: number[] = [];
     const memory: number[] = [];
@@ -67,10 +76,18 @@ export function flood(row: keyof typeof FLOODS): (bench: Bench) => Promise<void>
 }
 
 /** Operations per second of a session that is at work. */
-async function rate(session: LoadSession, seconds: number): Promise<number> {
+async function rate(session: Running, seconds: number): Promise<number> {
   await wait(SETTLE_MS);
-  const from = session.completed;
-  const startMs = performance.now();
+  const from = told(session);
   await wait(seconds * 1000);
-  return (session.completed - from) / ((performance.now() - startMs) / 1000);
+  const to = told(session);
+  return (to.operations - from.operations) / ((to.ms - from.ms) / 1000);
+}
+
+/** What the session last said: the last line may not have come whole. */
+function told(session: Running): { readonly operations: number; readonly ms: number } {
+  const line = session.output.split('\n').at(-2) ?? '';
+  const [operations, ms] = line.split(' ').map(Number);
+  if (operations === undefined || ms === undefined) throw new Error(`no rate: ${session.output}`);
+  return { operations, ms };
 }

@@ -5,8 +5,8 @@ import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { Running, run } from '../../test/lab/process.ts';
-import type { LoadJob, LoadResult } from '../iscsi/load.ts';
-import type { Endpoint, Workload } from '../iscsi/session.ts';
+import { runLoads } from '../iscsi/load-job.ts';
+import type { Endpoint, LoadJob } from '../iscsi/load-job.ts';
 import type { Look, Ready, ServerJob } from './server.ts';
 
 export const KIB = 1024;
@@ -33,14 +33,6 @@ export type Bench = {
   /** Things to end or remove when the row is over, last first. */
   readonly after: (() => Promise<unknown>)[];
   readonly say: (line: string) => void;
-};
-
-export const RANDOM_READS: Workload = {
-  operation: 'read',
-  blockBytes: 4 * KIB,
-  queueDepth: 32,
-  pattern: 'random',
-  digests: false,
 };
 
 /** A file of random bytes. */
@@ -107,33 +99,13 @@ export function helper(bench: Bench, script: string, job: unknown): Running {
   return running;
 }
 
-export type Load = {
-  readonly endpoint: Endpoint;
-  readonly workload: Workload;
-  readonly sessions: number;
-  readonly spanBytes: number;
-  readonly seconds: number;
-};
-
 /** Runs a load to its end and returns operations per second; throws when commands failed. */
-export async function load(job: Load): Promise<{ perSecond: number; total: number }> {
+export async function load(job: LoadJob): Promise<{ perSecond: number; total: number }> {
   // Two generators feed any target; more are only for more sessions than one can name.
   const wanted = Math.max(Math.ceil(job.sessions / SESSIONS_PER_PROCESS), job.sessions > 1 ? 2 : 1);
-  const script = new URL('../iscsi/load.ts', import.meta.url).pathname;
-  const results = await Promise.all(
-    Array.from({ length: wanted }, async (): Promise<LoadResult> => {
-      const part: LoadJob = { ...job, sessions: Math.ceil(job.sessions / wanted) };
-      const child = new Running(process.execPath, [script, JSON.stringify(part)]);
-      child.child.stdin?.end();
-      const { code, stdout, stderr } = await child.finished();
-      if (code !== 0) throw new Error(`the load generator failed: ${stderr}`);
-      return JSON.parse(stdout) as LoadResult;
-    }),
-  );
-  const sum = (of: (r: LoadResult) => number): number => results.reduce((n, r) => n + of(r), 0);
-  // Each session's first command is told that the nexus is new.
-  if (sum((r) => r.failures) > job.sessions * 2) throw new Error('commands failed');
-  return { perSecond: sum((r) => r.operations / r.seconds), total: sum((r) => r.total) };
+  const { perSecond, total, failures } = await runLoads(job, wanted);
+  if (failures > job.sessions * 2) throw new Error('commands failed');
+  return { perSecond, total };
 }
 
 /** A target that tells how late its event loop is. */

@@ -7,8 +7,9 @@
  * took as `done SECONDS`.
  */
 import { once } from 'node:events';
-import { LoadSession } from '../iscsi/session.ts';
-import type { Endpoint, Workload } from '../iscsi/session.ts';
+import { Drive } from '../iscsi/drive.ts';
+import type { Endpoint, Workload } from '../iscsi/load-job.ts';
+import { openSessions } from '../iscsi/session.ts';
 
 export type StormJob = {
   readonly endpoint: Endpoint;
@@ -18,33 +19,22 @@ export type StormJob = {
 
 /** What a guest's read-ahead asks for. */
 const BLOCK_BYTES = 64 * 1024;
-const LOOK_MS = 2;
 
-const job = JSON.parse(process.argv[2] ?? '{}') as StormJob;
-const work: Workload = {
+const { endpoint, initiators, bytes } = JSON.parse(process.argv[2] ?? '{}') as StormJob;
+const workload: Workload = {
   operation: 'read',
   blockBytes: BLOCK_BYTES,
   queueDepth: 4,
   pattern: 'sequential',
   digests: false,
 };
-const sessions = new Set<LoadSession>();
-for (let n = 0; n < job.initiators; n++) {
-  sessions.add(await LoadSession.open(job.endpoint, work, job.bytes, n));
-}
+const sessions = await openSessions({ endpoint, workload, sessions: initiators, spanBytes: bytes });
+const drive = new Drive(sessions);
 process.stdout.write('ready\n');
 await once(process.stdin, 'data');
 process.stdin.pause();
 const startMs = performance.now();
-for (const session of sessions) session.start();
-const commands = job.bytes / BLOCK_BYTES;
-const look = setInterval(() => {
-  for (const session of sessions) {
-    if (session.completed < commands) continue;
-    sessions.delete(session);
-    void session.stop();
-  }
-  if (sessions.size > 0) return;
-  clearInterval(look);
-  process.stdout.write(`done ${(performance.now() - startMs) / 1000}\n`);
-}, LOOK_MS);
+for (const session of sessions) session.start(bytes / BLOCK_BYTES);
+drive.until(() => sessions.every((s) => s.inFlight === 0));
+process.stdout.write(`done ${(performance.now() - startMs) / 1000}\n`);
+for (const session of sessions) session.line.socket.destroy();
