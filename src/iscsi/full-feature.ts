@@ -360,10 +360,10 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     this.#owner.count('tasks-aborted');
     if (this.#task === task) this.#task = null;
-    this.settle(task);
     if (task.state === TaskState.HELD) {
       this.session.taskSet.drop(task);
       this.#held.take(task);
+      this.settle(task);
       this.session.tasks.release(task);
       quiet();
       return;
@@ -371,13 +371,10 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#ready.remove(task);
     this.#dataIn.forget(task);
     task.state = TaskState.ABORTED;
-    if (task.operations === 0) {
-      this.release(task);
-      quiet();
-      return;
-    }
-    task.quiesced = [this.release.bind(this, task), quiet];
-    this.scsi.abandon?.(task);
+    // Its room in the window is free when it is quiet: so no initiator has more than fit in there.
+    task.quiesced = [this.settle.bind(this, task), this.release.bind(this, task), quiet];
+    if (task.operations === 0) for (const each of task.quiesced) each();
+    else this.scsi.abandon?.(task);
   }
 
   /** Aborts every task that matches, newest first, so that none that is held gets to start. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   COLD_WRITE_BYTES_MAX,
+  COMMAND_WINDOW,
   HELD_BYTES_MAX,
   IMMEDIATE_COMMANDS_MAX,
   SERVICE_OUTPUT_BYTES_MAX,
@@ -43,10 +44,14 @@ function write(i: TestInitiator, lba: number, bytes: Uint8Array, attribute = 1):
 }
 
 function abortTask(i: TestInitiator, tag: number, referencedTaskTag: number): void {
+  manage(i, TaskFunction.ABORT_TASK, tag, referencedTaskTag);
+}
+
+function manage(i: TestInitiator, fn: number, tag: number, referencedTaskTag = NO_TAG): void {
   i.send(
     encodeTaskManagementRequest({
       immediate: true,
-      function: TaskFunction.ABORT_TASK,
+      function: fn,
       lun: 0,
       initiatorTaskTag: tag,
       referencedTaskTag,
@@ -99,6 +104,32 @@ test('a flood of aborts and logouts for a task that waits for the disk is bounde
     );
   }
   device.gateOpen = true;
+  assert.equal((await i.command([0, 0, 0, 0, 0, 0])).status, 0);
+});
+
+test('commands that were aborted take their room until the disk answers', async () => {
+  const { device, i } = await gated();
+  const begin = i.cmdSn;
+  const responses: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    for (let n = 0; n < COMMAND_WINDOW; n++) {
+      i.send(encodeScsiCommand(i.commandPdu([0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0])));
+    }
+    // Were their room free at once, there would be five times as many as there are places for.
+    assert.equal(device.waiting.length, COMMAND_WINDOW);
+    manage(i, TaskFunction.ABORT_TASK_SET, 9000 + round);
+  }
+  assert.equal(i.received.length, 0, 'nothing is over yet');
+  await device.release();
+  for (let round = 0; round < 6; round++) {
+    const answer = decodeTaskManagementResponse(await i.next());
+    assert.equal(answer.response, TaskResponse.FUNCTION_COMPLETE);
+    assert.equal(answer.expCmdSn, begin + COMMAND_WINDOW);
+    assert.equal(answer.maxCmdSn - answer.expCmdSn, COMMAND_WINDOW - 1);
+    responses.push(answer.initiatorTaskTag);
+  }
+  assert.deepEqual(responses, [9000, 9001, 9002, 9003, 9004, 9005]);
+  i.cmdSn = begin + COMMAND_WINDOW;
   assert.equal((await i.command([0, 0, 0, 0, 0, 0])).status, 0);
 });
 
