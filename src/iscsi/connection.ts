@@ -16,14 +16,8 @@ import { LoginMachine } from './login.ts';
 import type { LoginGrant, LoginOutcome } from './login-types.ts';
 import { Output } from './output.ts';
 import type { Transport } from './output.ts';
-import {
-  NO_DIGESTS,
-  Opcode,
-  decodeLoginRequest,
-  encodeLoginRequest,
-  encodeLoginResponse,
-} from './pdu/mod.ts';
-import { framePdu, opcodeOf } from './pdu/mod.ts';
+import { NO_DIGESTS, Opcode, decodeLoginRequest, encodeLoginRequest } from './pdu/mod.ts';
+import { encodeLoginResponse, framePdu, opcodeOf } from './pdu/mod.ts';
 import type { LoginRequest, LoginResponse } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
 import type { PortalAddress } from './policy.ts';
@@ -336,7 +330,8 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
   }
 
   abortTasks(lun: number | null, quiet: () => void): void {
-    if (this.#phase.name !== 'full-feature') quiet();
+    if (this.#draining !== null) this.#draining.push(quiet);
+    else if (this.#phase.name !== 'full-feature') quiet();
     else this.#phase.feature.abortAll((task) => lun === null || task.lun === lun, quiet);
   }
 

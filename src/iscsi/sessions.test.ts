@@ -199,6 +199,24 @@ test('hostile case 27: LOGICAL UNIT RESET aborts the tasks of all sessions', asy
   assert.deepEqual([attention.status, attention.sense[2]! & 15], [2, 6]);
 });
 
+test('hostile case 27: LOGICAL UNIT RESET waits for the writes of a session that is gone', async () => {
+  const { bench, device } = gated();
+  const a = await ready(bench);
+  const b = await ready(bench, { initiator: 'iqn.2026-11.test:b' });
+  write(a, 0, 1);
+  a.connection.lost('power cut');
+  manage(b, TaskFunction.LOGICAL_UNIT_RESET);
+  let quiet = false;
+  const [left] = [...bench.server.target(TEST_TARGET)!.sessions];
+  bench.server.abortTasksOf(left!.nexus, 0, () => {
+    quiet = true;
+  });
+  assert.deepEqual([b.received.length, quiet], [0, false], 'the write can still reach the disk');
+  await device.release();
+  assert.equal(await managed(b), TaskResponse.FUNCTION_COMPLETE);
+  assert.ok(quiet);
+});
+
 test('the other task management functions', async () => {
   const { bench, device } = gated();
   const i = await ready(bench);
