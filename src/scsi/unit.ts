@@ -336,7 +336,7 @@ export class LogicalUnit {
   async settled(nexuses: ReadonlySet<Nexus>): Promise<void> {
     await this.#finisher.settled(nexuses);
     await new Promise<void>((resolve) => {
-      this.gate.settled(resolve);
+      this.writer.settled(() => this.gate.settled(resolve));
     });
   }
 

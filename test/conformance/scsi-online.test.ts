@@ -296,6 +296,19 @@ test('sanitize_fence: waits for writes under way, and refuses data that comes la
   assert.deepEqual([byteAt(b.memory, 0), byteAt(b.memory, 1)], [0, 0]);
 });
 
+const [NONE, A, Z] = ['00'.repeat(8), `${'00'.repeat(7)}aa`, `${'00'.repeat(7)}bb`] as const;
+const PREEMPT_AND_ABORT = hex('5f 05 01 00 00 00 00 00 18 00');
+
+/** The parameter list of PERSISTENT RESERVE OUT. */
+function keys(own: string, action: string): Buffer {
+  return hex(`${own}${action}${'00'.repeat(8)}`);
+}
+
+async function register(who: Initiator, key: string): Promise<void> {
+  const { status } = await who.run(hex('5f 00 00 00 00 00 00 00 18 00'), { out: keys(NONE, key) });
+  assert.equal(status, 0);
+}
+
 test('preempt-and-abort_late-write: GOOD only when nothing of the loser can reach the disk', async () => {
   const clock = new FakeClock();
   const b = bench(
@@ -303,16 +316,12 @@ test('preempt-and-abort_late-write: GOOD only when nothing of the loser can reac
     (inner) => new DelayDevice(inner, clock, { writeMs: 10 }),
   );
   const two = new Initiator(b.set, TWO);
-  const list = (key: string, action: string): Buffer => hex(`${key}${action}${'00'.repeat(8)}`);
-  const [none, a, z] = ['00'.repeat(8), `${'00'.repeat(7)}aa`, `${'00'.repeat(7)}bb`];
-  const pr = hex('5f 00 00 00 00 00 00 00 18 00');
-  await b.one.run(pr, { out: list(none, a) });
-  await two.run(pr, { out: list(none, z) });
+  await register(b.one, A);
+  await register(two, Z);
   const late = write10(two, 5, 0x44);
   await settle();
   let over = false;
-  const out = list(a, z);
-  const preempting = b.one.run(hex('5f 05 01 00 00 00 00 00 18 00'), { out }).then((ended) => {
+  const preempting = b.one.run(PREEMPT_AND_ABORT, { out: keys(A, Z) }).then((ended) => {
     over = true;
     return ended;
   });
@@ -322,6 +331,32 @@ test('preempt-and-abort_late-write: GOOD only when nothing of the loser can reac
   assert.equal((await preempting).status, 0);
   assert.equal(byteAt(b.memory, 5), 0x44);
   await late;
+});
+
+test('preempt-and-abort_locked-range: a write of the loser that waits for COMPARE AND WRITE', async () => {
+  const clock = new FakeClock();
+  const b = bench(
+    { abortTasks: () => undefined },
+    (inner) => new DelayDevice(inner, clock, { readMs: 10, writeMs: 10 }),
+  );
+  const two = new Initiator(b.set, TWO);
+  await register(b.one, A);
+  await register(two, Z);
+  const swap = hex('89 00 00 00 00 00 00 00 00 05 00 00 00 01 00 00');
+  const swapped = b.one.run(swap, { out: Buffer.alloc(1024).fill(0x33, 512) });
+  await settle();
+  const late = write10(two, 5, 0x44);
+  await settle();
+  const seen: number[] = [];
+  const preempting = b.one.run(PREEMPT_AND_ABORT, { out: keys(A, Z) }).then((ended) => {
+    seen.push(ended.status, byteAt(b.memory, 5));
+  });
+  for (let n = 0; n < 3; n++) {
+    await settle();
+    clock.advance(10);
+  }
+  await Promise.all([swapped, late, preempting]);
+  assert.deepEqual(seen, [0, 0x44], 'nothing changes after it is GOOD');
 });
 
 test('1_switch-while-writing: a WRITE that ends after WCE was switched off is flushed', async () => {

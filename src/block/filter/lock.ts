@@ -42,6 +42,14 @@ export class RangeLockDevice extends FilterDevice {
     });
   }
 
+  /** Calls `quiet` when every write and lock that there is now, or that waits, has ended. */
+  settled(quiet: () => void): void {
+    this.exclusive(0, this.sizeBytes, (_device, release) => {
+      release();
+      quiet();
+    });
+  }
+
   override tryWrite(offset: number, from: Uint8Array, at: number, lengthBytes: number): boolean {
     if (this.#locks !== 0 && this.#mustWait(offset, offset + lengthBytes)) return false;
     return this.inner.tryWrite(offset, from, at, lengthBytes);
