@@ -5,6 +5,9 @@ import { SerialQueue } from './serial-queue.ts';
 /** `hold`: what comes waits until the gate opens. `refuse`: it fails with `gone`. */
 export type FenceMode = 'hold' | 'refuse';
 
+/** The gate did not let an operation through: the device has not heard of it, nothing is lost. */
+export class GateRefusal extends BlockError {}
+
 /** What waits at a shut gate: called once, with null to go on, or with why not. */
 type Waiting = { readonly owner: object | null; readonly go: (error: BlockError | null) => void };
 
@@ -225,6 +228,6 @@ export class GateDevice implements BlockDevice {
   }
 }
 
-function refused(why: string): BlockError {
-  return new BlockError('gone', why, 0);
+function refused(why: string): GateRefusal {
+  return new GateRefusal('gone', why, 0);
 }

@@ -9,7 +9,7 @@ import type { Nexus, ScsiCommand } from './command.ts';
 import { commandsOf } from './commands.ts';
 import { flushDevice } from './device-io.ts';
 import { Finisher } from './finisher.ts';
-import { GateDevice } from './gate-device.ts';
+import { GateDevice, GateRefusal } from './gate-device.ts';
 import { HeldDevice } from './held-device.ts';
 import { HELD_OPERATIONS_MAX } from './limits.ts';
 import { Medium } from './medium.ts';
@@ -258,6 +258,7 @@ export class LogicalUnit {
     try {
       await flushDevice(device);
     } catch (e) {
+      if (e instanceof GateRefusal) throw e;
       this.medium.failed = true;
       this.update();
       // The first one names what was lost; from then on the unit is simply broken.

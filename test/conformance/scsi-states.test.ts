@@ -60,6 +60,29 @@ test('sanitize_progress: the medium is not ready and says how far it is; INQUIRY
   assert.ok(read.data.every((b) => b === 0x5a));
 });
 
+test('sanitize_flush: who asks for a flush meanwhile is refused, and nothing is lost by that', async () => {
+  const clock = new FakeClock();
+  const { one, set } = bench({}, (memory) => new DelayDevice(memory, clock, { writeMs: 10 }));
+  const two = new Initiator(set, TWO);
+  const { data } = await two.run(hex('1a 08 08 00 ff 00'));
+  const list = Buffer.from(data);
+  assert.deepEqual([list[4]! & 0x3f, list[6]! & 0x04], [0x08, 0x04], 'the cache is on');
+  list[0] = list[2] = 0;
+  list[4] = 0x08;
+  list[6]! &= ~0x04;
+  const sanitizing = one.run(hex('48 01 00 00 00 00 00 00 05 00'), { out: hex('01 00 00 01 5a') });
+  await settle();
+  const off = Buffer.from([0x15, 0x10, 0, 0, list.length, 0]);
+  assert.equal((await two.run(off, { out: list })).sense, '2/04/1b');
+  for (let n = 0; n < 20; n++) {
+    clock.advance(10);
+    await settle();
+  }
+  assert.equal((await sanitizing).status, 0);
+  assert.equal((await ready(two)).status, 0);
+  assert.equal((await two.run(off, { out: list })).status, 0);
+});
+
 test('sanitize_abandoned: the command ends, the work goes on, through a reset too', async () => {
   const clock = new FakeClock();
   const { one, set } = bench({}, (memory) => new DelayDevice(memory, clock, { writeMs: 10 }));

@@ -1,5 +1,6 @@
 import { BlockError, FilterDevice } from '#block/mod.ts';
 import type { BlockDevice, BlockDone } from '#block/mod.ts';
+import { GateRefusal } from '../gate-device.ts';
 
 /**
  * A READ with FUA: newer data in a cache goes to the medium before it is read (SBC-3 §4.15). One
@@ -30,8 +31,9 @@ export class FlushFirstDevice extends FilterDevice {
       () => {
         this.inner.read(offset, into, at, lengthBytes, done);
       },
-      () => {
-        done(new BlockError('failed', 'the flush before a read failed', offset));
+      (e: unknown) => {
+        const refused = e instanceof GateRefusal;
+        done(refused ? e : new BlockError('failed', 'the flush before a read failed', offset));
       },
     );
   }
