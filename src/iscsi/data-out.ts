@@ -43,11 +43,8 @@ export class DataOut {
     };
   }
 
-  /**
-   * After `begin`: prepares for the data. `immediateBytes` come with the command; `more` unsolicited
-   * Data-Out PDUs follow.
-   */
-  expect(task: Task, immediateBytes: number, more: boolean): void {
+  /** After `begin`: prepares for the data; `more`: unsolicited Data-Out PDUs follow. */
+  expect(task: Task, more: boolean): void {
     task.state = TaskState.RECEIVING;
     task.unsolicited = more;
     const wanted = Math.min(task.commandBytes, task.expectedOutBytes);
@@ -60,15 +57,18 @@ export class DataOut {
     } else {
       task.discard = true;
     }
-    this.#checkUnsolicited(task, immediateBytes, more);
   }
 
-  /** What was negotiated about unsolicited data (RFC 7143 §13.10, 13.11, 13.14). */
-  #checkUnsolicited(task: Task, immediateBytes: number, more: boolean): void {
+  /**
+   * What was negotiated about unsolicited data (RFC 7143 §13.10, 13.11, 13.14), when the command has
+   * come: `immediateBytes` are with it. Of one that needs no data none is wrong.
+   */
+  checkUnsolicited(task: Task, immediateBytes: number): void {
+    if (task.state !== TaskState.RECEIVING && task.state !== TaskState.HELD) return;
     const n = this.#lane.session.negotiated;
     const early = immediateBytes > 0 && !n.immediateData;
     const excess = immediateBytes > Math.min(n.firstBurstBytes, task.expectedOutBytes);
-    if (early || excess || (more && n.initialR2t)) {
+    if (early || excess || (task.unsolicited && n.initialR2t)) {
       this.refuse(task, TransportFault.UNEXPECTED_UNSOLICITED_DATA);
     }
   }

@@ -205,6 +205,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
       task.state = TaskState.HELD;
       task.unsolicited = !this.#final;
     }
+    this.#dataOut.checkUnsolicited(task, dataBytes);
   }
 
   /** Takes a CmdSN; false when the PDU is to be ignored. */
@@ -237,7 +238,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     }
     task.sendBytes = Math.min(task.commandBytes, task.expectedInBytes);
     if (task.phase === Phase.WRITE || task.phase === Phase.GATHER || more || dataBytes > 0) {
-      this.#dataOut.expect(task, dataBytes, more);
+      this.#dataOut.expect(task, more);
     } else if (task.phase === Phase.WAIT) {
       this.#dataOut.finish(task);
     } else {
@@ -249,7 +250,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     endTask(task, 0);
     this.settle(task);
     writeScsiResponse(this.session, this.output, task, ServiceResponse.TARGET_FAILURE);
-    this.#task = null;
+    if (this.#task === task) this.#task = null;
     this.release(task);
   }
 

@@ -69,10 +69,11 @@ function unsolicited(
   sn: number,
   at: number,
   data: Uint8Array,
+  final = false,
 ): void {
   i.send(
     encodeDataOut({
-      final: false,
+      final,
       lun: 0,
       initiatorTaskTag: tag,
       targetTransferTag: NO_TAG,
@@ -228,6 +229,62 @@ test('data that is out of order does not widen what may be held for waiting comm
   const full = await i.result(last);
   assert.equal(full.status, 0x28, 'TASK SET FULL, when the rest of its data has come');
   assert.equal(bench.server.stats().traffic.writtenBytes, 0);
+});
+
+test('unsolicited data of a command that waits needs no leave for immediate data', async () => {
+  const keys: readonly KeyValue[] = [
+    ['InitialR2T', 'No'],
+    ['ImmediateData', 'No'],
+  ];
+  const { device, i } = await gated(keys);
+  const reader = i.commandPdu(readWrite('read', 0, 1), { read: true, expectedLengthBytes: BLOCK });
+  i.send(encodeScsiCommand(reader));
+  const ordered = { write: true, attribute: ORDERED, expectedLengthBytes: BLOCK } as const;
+  const good = i.commandPdu(readWrite('write', 1, 1), { ...ordered, final: false });
+  i.send(encodeScsiCommand(good));
+  const data = pattern(BLOCK);
+  unsolicited(i, good.initiatorTaskTag, 0, 0, data, true);
+  // This one is as wrong as if it had not to wait.
+  const bad = i.commandPdu(readWrite('write', 2, 1), { ...ordered, data });
+  i.send(encodeScsiCommand(bad));
+  device.gateOpen = true;
+  await device.release();
+  assert.equal((await i.result(reader.initiatorTaskTag)).status, 0);
+  assert.equal((await i.result(good.initiatorTaskTag)).status, 0);
+  const refused = await i.result(bad.initiatorTaskTag);
+  assert.deepEqual([refused.status, refused.sense[12], refused.sense[13]], [2, 0x0c, 0x0c]);
+  assert.deepEqual(device.content(BLOCK, BLOCK), data);
+  assert.deepEqual(device.content(2 * BLOCK, BLOCK), new Uint8Array(BLOCK));
+});
+
+test('a command that is refused in its turn takes no data of the one that is being received', async () => {
+  const { device, i } = await gated();
+  const ordered = { read: true, attribute: ORDERED, expectedLengthBytes: BLOCK } as const;
+  const reader = i.commandPdu(readWrite('read', 0, 1), ordered);
+  i.send(encodeScsiCommand(reader));
+  const both = i.commandPdu(readWrite('read', 0, 1), {
+    read: true,
+    write: true,
+    expectedLengthBytes: BLOCK,
+  });
+  i.send(encodeScsiCommand(both));
+  const data = pattern(2 * BLOCK);
+  const writer = i.commandPdu(readWrite('write', 0, 2), {
+    write: true,
+    expectedLengthBytes: data.length,
+    data,
+  });
+  const bytes = framePdu(encodeScsiCommand(writer), NO_DIGESTS);
+  i.sendBytes(bytes.subarray(0, 100));
+  device.gateOpen = true;
+  await device.release();
+  assert.equal((await i.result(reader.initiatorTaskTag)).status, 0);
+  assert.equal(decodeScsiResponse(await i.next()).initiatorTaskTag, both.initiatorTaskTag);
+  i.sendBytes(bytes.subarray(100));
+  const response = await i.next();
+  assert.equal(opcodeOf(response), Opcode.SCSI_RESPONSE, 'nothing is asked for twice');
+  assert.equal(decodeScsiResponse(response).status, 0);
+  assert.deepEqual(device.content(0, data.length), data);
 });
 
 test('a data digest error fails a command that waits for an older one, in its turn', async () => {
