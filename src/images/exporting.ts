@@ -3,9 +3,11 @@ import { ftruncateSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { createQcow2 } from '#block/mod.ts';
 import { InternalError, UserError } from '#base/mod.ts';
+import { lockImage } from '#os/mod.ts';
 import { copyDisk, deviceSink, fileSink } from './copy-disk.ts';
 import { flush, type LibraryCore } from './core.ts';
 import { withDisk } from './device-io.ts';
+import { DiskFile } from './disk-file.ts';
 import { sourceOf } from './disk-source.ts';
 import { DISK_FORMATS, formatUnknown, kindByName, type DiskFormat } from './formats.ts';
 import type { ImageWork } from './image.ts';
@@ -120,17 +122,34 @@ async function writePacked(
   compression: 'gz' | 'zst',
   work: ImageWork,
 ): Promise<void> {
-  // Beside it, under a name that recovery knows how to remove.
-  const [top] = chain as readonly [Layer];
-  const isRawFile = format === 'raw' && chain.length === 1 && top.format !== 'nbd';
-  const unpacked = isRawFile ? top.path : `${path}${UNPACKED}`;
-  try {
-    if (!isRawFile) await writeDisk(chain, unpacked, format, work);
+  const packed = (from: string): Promise<void> => {
     work.progress?.({ phase: 'pack' });
-    await withNewFile(path, (fd) => pack(unpacked, compression, fd, work));
-  } finally {
-    if (!isRawFile) rmSync(unpacked, { force: true });
+    return withNewFile(path, (fd) => pack(from, compression, fd, work));
+  };
+  const [top] = chain as readonly [Layer];
+  if (format === 'raw' && isPlain(top)) {
+    const file = DiskFile.open(top.path);
+    try {
+      lockImage(file.fd, 'shared');
+      await packed(top.path);
+    } finally {
+      file.close();
+    }
+    return;
   }
+  // Beside it, under a name that recovery knows how to remove.
+  const unpacked = `${path}${UNPACKED}`;
+  try {
+    await writeDisk(chain, unpacked, format, work);
+    await packed(unpacked);
+  } finally {
+    rmSync(unpacked, { force: true });
+  }
+}
+
+/** The bytes of its file or device are those of the disk. */
+function isPlain({ format }: Layer): boolean {
+  return format !== 'qcow2' && format !== 'nbd';
 }
 
 async function withNewFile(path: string, work: (fd: number) => Promise<void>): Promise<void> {

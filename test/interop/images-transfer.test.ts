@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { silentLog, systemClock } from '#base/mod.ts';
+import { BasePool, answered, openDisk } from '#block/mod.ts';
 import { ImageLibrary, MemoryImageRepository } from '#images/mod.ts';
 import { need } from '../lab/need.ts';
 import { Running } from '../lab/process.ts';
@@ -276,6 +277,27 @@ test('export: a chain goes out as one file of any kind, and packed', async (t) =
     (name) => name.startsWith('.') || name.endsWith('unpacked'),
   );
   assert.deepEqual(left, []);
+});
+
+test('export: packed is the disk, not the file; never while somebody writes it', async (t) => {
+  const it = bench(t);
+  if (it === undefined) return;
+  const { root, library } = it;
+  const raw = rawDisk(root);
+  const used = join(root, 'used.qcow2');
+  qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw, used);
+  await library.add(used);
+  const packed = join(root, 'used.img.gz');
+  await library.export('used', packed);
+  const bytes = execFileSync('gzip', ['-dc', packed], { maxBuffer: 16 * MIB });
+  assert.ok(bytes.equals(readFileSync(raw)));
+  await library.add(raw);
+  const writer = await openDisk(library.sourceOf('disk'), {}, new BasePool());
+  await assert.rejects(library.export('disk', join(root, 'd.img.zst')), { code: 'image-in-use' });
+  await answered((done) => {
+    writer.close(done);
+  });
+  await library.export('disk', join(root, 'd.img.zst'));
 });
 
 test('an NBD export is used where it is: read, written, copied', async (t) => {
