@@ -29,13 +29,19 @@ export async function unpack(
   const unpacker = compression === 'gz' ? createGunzip() : createZstdDecompress();
   const sink = new SparseSink(fd, maxBytes, path, work);
   const signal = work.signal === undefined ? {} : { signal: work.signal };
+  const source = createReadStream(path);
   try {
-    await pipeline(createReadStream(path), unpacker, sink, signal);
+    await pipeline(source, unpacker, sink, signal);
   } catch (e) {
     work.signal?.throwIfAborted();
     // zlib's own errors have codes too: Z_DATA_ERROR, ZSTD_error_….
     if (e instanceof UserError || /^E[A-Z]+$/.test(errnoOf(e) ?? '')) throw e;
     throw damaged(path, messageOf(e));
+  }
+  // Node's zstd takes what is no frame for the end, also where a frame has a damaged beginning.
+  const end = unpacker.bytesWritten;
+  if (compression === 'zst' && source.bytesRead > end) {
+    throw damaged(path, `what follows byte ${end} is not packed by zstd`);
   }
   return sink.lengthBytes;
 }

@@ -103,6 +103,14 @@ test('import: packed files are unpacked, with holes', async (t) => {
     writeFileSync(path, damage(readFileSync(`${raw}.${ending}`)));
     await assert.rejects(library.import(path), { code: 'packed-wrong' }, ending);
   }
+  // Frames are packed one after the other; a damaged one is not the end of the disk.
+  const frame = readFileSync(`${raw}.zst`);
+  const two = join(root, 'two.img.zst');
+  writeFileSync(two, Buffer.concat([frame, frame]));
+  assert.equal((await library.import(two)).sizeBytes, 16 * MIB);
+  await library.remove('two');
+  writeFileSync(two, Buffer.concat([frame, Buffer.from([0]), frame.subarray(1)]));
+  await assert.rejects(library.import(two), { code: 'packed-wrong' });
   assert.equal(readdirSync(folder).length, 4);
 });
 
