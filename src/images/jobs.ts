@@ -1,6 +1,9 @@
 import { UserError } from '#base/mod.ts';
 
-/** What a piece of work reads and what it changes: "image:NAME", "layer:ID". */
+/**
+ * What a piece of work reads and what it changes: "image:NAME", "layer:ID",
+ * "overlay:MACHINE:IMAGE".
+ */
 export type Claims = { readonly change?: readonly string[]; readonly read?: readonly string[] };
 
 /** Work that stands in the way of other work. */
@@ -21,10 +24,21 @@ export class Jobs {
       .flatMap((claim) => (claim.startsWith(`${kind}:`) ? [claim.slice(kind.length + 1)] : []));
   }
 
+  /** Whether work with these claims could run now. */
+  admits(claims: Claims): boolean {
+    return this.#inTheWay(jobOf('', claims)) === undefined;
+  }
+
+  /** For work that is done at once. Throws UserError conflict `image-busy`. */
+  refuseBusy(what: string, claims: Claims): void {
+    const other = this.#inTheWay(jobOf(what, claims));
+    if (other !== undefined) throw busy(what, other.what);
+  }
+
   /** Runs `work` with its claims held. Throws UserError conflict `image-busy`. */
   async run<T>(what: string, claims: Claims, work: () => T | Promise<T>): Promise<T> {
-    const job = { what, change: new Set(claims.change), read: new Set(claims.read) };
-    for (const other of this.#running) if (clash(job, other)) throw busy(what, other.what);
+    this.refuseBusy(what, claims);
+    const job = jobOf(what, claims);
     this.#running.add(job);
     try {
       return await work();
@@ -32,6 +46,14 @@ export class Jobs {
       this.#running.delete(job);
     }
   }
+
+  #inTheWay(job: Job): Job | undefined {
+    return [...this.#running].find((other) => clash(job, other));
+  }
+}
+
+function jobOf(what: string, claims: Claims): Job {
+  return { what, change: new Set(claims.change), read: new Set(claims.read) };
 }
 
 function clash(a: Job, b: Job): boolean {

@@ -326,6 +326,27 @@ test('an overlay of a machine is promoted; kept ones of others stay until discar
     assert.equal(await textAt(library.diskOf(machine, kept)?.source ?? assert.fail(), MIB), 'n');
 });
 
+test('an overlay that is being promoted: no boot, wish or change of drives takes it away', async (t) => {
+  const { library } = bench(t);
+  await library.create('golden', blank);
+  await library.freeze('golden');
+  const fresh = drive('golden', 'overlay-fresh');
+  await library.prepareBoot(P4, [fresh], true);
+  await writeAt(library.diskOf(P4, fresh)!.source, MIB, 'p');
+  const promotion = library.promoteOverlay(P4.id, 'golden');
+  const boot = library.prepareBoot(P4, [fresh], true);
+  for (const wish of ['keep', 'discard'] as const) {
+    assert.throws(() => library.wish(P4.id, 'golden', wish, false), { code: 'image-busy' });
+  }
+  library.tidyOverlays(() => false);
+  await promotion;
+  assert.match((await boot).join(), /the promotion of what machine "p4" wrote is under way/);
+  assert.equal(await textAt(library.sourceOf('golden'), MIB), 'p');
+  assert.equal(await textAt(library.diskOf(P4, fresh)!.source, MIB), 'p', 'it goes on on that');
+  library.tidyOverlays(() => false);
+  assert.equal(library.overlays().length, 0, 'the next time it goes');
+});
+
 test('fresh overlays go with their drive, kept ones only when they are discarded', async (t) => {
   const { library, folder } = bench(t);
   await library.create('golden', blank);

@@ -105,9 +105,12 @@ export class MachineOverlays {
 
   /**
    * Says what the next boot does with the machine's overlay of an image. Where no boot will ever do
-   * it (the machine is gone, or the drive), `discard` does it now.
+   * it (the machine is gone, or the drive), `discard` does it now. Throws UserError `image-busy`
+   * while a boot or a promotion is at work on it.
    */
   wish(overlay: MachineOverlay, wish: OverlayWish, attached: boolean): void {
+    const what = `what is to become of the overlay of machine "${overlay.machineName}"`;
+    this.#core.jobs.refuseBusy(what, { change: [claimOf(overlay)] });
     if (wish === 'discard' && !attached) {
       this.#core.commit({ removeOverlays: [overlay] });
       return;
@@ -115,11 +118,15 @@ export class MachineOverlays {
     this.#core.commit({ putOverlays: [{ ...overlay, next: wish }] });
   }
 
-  /** Fresh overlays of drives that are gone go: nothing can make use of them any more. */
+  /**
+   * Fresh overlays of drives that are gone go: nothing can make use of them any more. One that is
+   * being promoted stays until the next time.
+   */
   tidy(uses: (machine: string, image: string) => boolean): void {
     const gone = this.#core.repository
       .overlays()
-      .filter((o) => o.hostBoot !== undefined && !uses(o.machine, o.image));
+      .filter((o) => o.hostBoot !== undefined && !uses(o.machine, o.image))
+      .filter((o) => this.#core.jobs.admits({ change: [claimOf(o)] }));
     if (gone.length > 0) this.#core.commit({ removeOverlays: gone });
   }
 
@@ -148,7 +155,7 @@ export class MachineOverlays {
         return { image: core.get(name), notes };
       });
     const claims = {
-      change: [`image:${name}`, `layer:${layer.id}`],
+      change: [`image:${name}`, `layer:${layer.id}`, claimOf(overlay)],
       read: [`layer:${golden.head}`],
     };
     return core.jobs.run(`the promotion of ${source}`, claims, () =>
@@ -169,7 +176,7 @@ export class MachineOverlays {
     const fresh = drive.mode === 'overlay-fresh';
     const discard = again && (fresh ? overlay?.next !== 'keep' : overlay?.next === 'discard');
     const claims = {
-      change: [`overlay:${machine.id}:${drive.image}`],
+      change: [claimOf({ machine: machine.id, image: drive.image })],
       read: [`layer:${core.get(drive.image).head}`],
     };
     await core.jobs.run(`the start of machine "${machine.name}"`, claims, async () => {
@@ -211,6 +218,11 @@ export class MachineOverlays {
 /** The point of `image` that an overlay stands on, if its layer is one. */
 export function pointBelow(core: LibraryCore, image: Image, layer: Layer): number | undefined {
   return core.pointsOf(image.name).find((point) => point.layer === layer.parent)?.number;
+}
+
+/** A boot that discards it, a wish and a promotion keep off each other. */
+function claimOf({ machine, image }: Pick<MachineOverlay, 'machine' | 'image'>): string {
+  return `overlay:${machine}:${image}`;
 }
 
 function isOverlay(drive: Drive): boolean {
