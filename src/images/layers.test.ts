@@ -347,6 +347,31 @@ test('an overlay that is being promoted: no boot, wish or change of drives takes
   assert.equal(library.overlays().length, 0, 'the next time it goes');
 });
 
+test('a note that is changed while a verb works on the image stays', async (t) => {
+  const { library } = bench(t);
+  await library.create('golden', blank);
+  const verbs = {
+    freeze: () => library.freeze('golden'),
+    snapshot: () => library.snapshot('o'),
+    rollback: () => library.rollback('o'),
+    flatten: () => library.flatten('o'),
+  };
+  for (const [note, verb] of Object.entries(verbs)) {
+    const name = note === 'freeze' ? 'golden' : 'o';
+    const under = verb();
+    library.annotate(name, note);
+    await under;
+    assert.equal(library.get(name).note, note);
+    if (name === 'golden') await library.overlay('golden', 'o');
+  }
+  await library.overlay('golden', 'p');
+  const promotion = library.promote('p');
+  library.annotate('golden', 'below');
+  library.annotate('p', 'above');
+  await promotion;
+  assert.deepEqual([library.get('golden').note, library.get('p').note], ['below', 'above']);
+});
+
 test('fresh overlays go with their drive, kept ones only when they are discarded', async (t) => {
   const { library, folder } = bench(t);
   await library.create('golden', blank);

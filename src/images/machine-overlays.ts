@@ -147,7 +147,7 @@ export class MachineOverlays {
         const top = await newOverlay(core, `${name}.${machineName}`, frozen);
         commitNew(core, top, {
           putLayers: [frozen, top],
-          setImages: [{ ...golden, head: frozen.id, lastPoint: point.number }],
+          setImages: [{ ...core.get(name), head: frozen.id, lastPoint: point.number }],
           addPoints: [point],
           putOverlays: [{ ...rest, image: name, machineName, layer: top.id }],
         });

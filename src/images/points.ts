@@ -34,7 +34,7 @@ export class PointVerbs {
         const point = this.#point(image, frozen, comment);
         commitNew(core, top, {
           putLayers: [frozen, top],
-          setImages: [{ ...image, head: top.id, lastPoint: point.number }],
+          setImages: [{ ...core.get(name), head: top.id, lastPoint: point.number }],
           addPoints: [point],
         });
         return this.#done(name, [`point ${point.number} is kept`]);
@@ -62,7 +62,8 @@ export class PointVerbs {
       }
       return core.quiet(head, name, 'a rollback', async () => {
         const top = await newOverlay(core, name, target);
-        commitNew(core, top, { putLayers: [top], setImages: [{ ...image, head: top.id }] });
+        const now = core.get(name);
+        commitNew(core, top, { putLayers: [top], setImages: [{ ...now, head: top.id }] });
         return this.#done(name, []);
       });
     });
@@ -84,7 +85,7 @@ export class PointVerbs {
           const point = this.#point(image, frozen, comment);
           core.commit({
             putLayers: [frozen],
-            setImages: [{ ...image, lastPoint: point.number }],
+            setImages: [{ ...core.get(name), lastPoint: point.number }],
             addPoints: [point],
           });
           return Promise.resolve(this.#done(name, [`its state is version ${point.number}`]));
@@ -161,8 +162,8 @@ export class PointVerbs {
         commitNew(core, top, {
           putLayers: [frozen, top],
           setImages: [
-            { ...golden, head: frozen.id, lastPoint: point.number },
-            { ...image, head: top.id },
+            { ...core.get(golden.name), head: frozen.id, lastPoint: point.number },
+            { ...core.get(source), head: top.id },
           ],
           addPoints: [point],
         });

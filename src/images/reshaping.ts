@@ -48,7 +48,7 @@ export class ReshapingVerbs {
         const points = image.frozen ? core.pointsOf(name).filter((p) => p.layer === head.id) : [];
         commitNew(core, flat, {
           putLayers: [flat],
-          setImages: [{ ...image, head: flat.id }],
+          setImages: [{ ...core.get(name), head: flat.id }],
           removePoints: points,
           addPoints: points.map((point) => ({ ...point, layer: flat.id })),
         });
