@@ -122,7 +122,13 @@ export class Changes {
     invariant(!this.pending, 'a checkpoint came before');
     const { sector, layout, metadata, refcounts, file } = this.#image;
     sector.setJournal(0, 0);
-    await sector.write();
+    try {
+      await sector.write();
+    } catch (e) {
+      // It goes on, so the next who writes the sector must not take it back.
+      sector.setJournal(this.#journal.offset, 2 * JOURNAL_HALF_BYTES);
+      throw e;
+    }
     this.#journal.stop();
     await this.#image.sync();
     const start = this.#journal.offset / layout.clusterBytes;

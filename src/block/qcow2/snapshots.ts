@@ -128,7 +128,14 @@ export async function grow(engine: Engine, sizeBytes: number): Promise<void> {
     const oldClusters = Math.ceil(old.bytes / clusterBytes);
     await image.sync();
     sector.setL1(offset, count);
-    await sector.write();
+    try {
+      await sector.write();
+    } catch (e) {
+      // The next who writes the sector must not switch to a table that nobody keeps up to date.
+      sector.setL1(l1.offset, l1.offsets.length);
+      await unplace(engine, offset, count * 8);
+      throw e;
+    }
     await image.sync();
     image.metadata.remove(old.start, oldClusters);
     l1.replace(offset, offsets, copied);
