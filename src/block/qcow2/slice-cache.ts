@@ -30,7 +30,10 @@ export class SliceCache {
     return this.#dirtyCount;
   }
 
-  /** How often slices were settled: what was read from the file before that may be out of date. */
+  /**
+   * How often slices were settled or forgotten: what was read from the file before that may be out
+   * of date.
+   */
   get settledTimes(): number {
     return this.#settled;
   }
@@ -79,6 +82,7 @@ export class SliceCache {
 
   /** Forgets everything, for a disk whose L1 table was exchanged or grew. */
   reset(slices: number): void {
+    this.#settled += 1;
     this.#index = new Int32Array(slices);
     this.#slots.length = 0;
     this.#keys.length = 0;
