@@ -22,7 +22,9 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
   const { config } = network;
   let servers: FoundServer[];
   try {
-    servers = await probeServers(config.interface, { enough: (found) => !found.proxy });
+    const enough = ({ proxy, server }: FoundServer): boolean =>
+      !proxy && server !== network.address;
+    servers = await probeServers(config.interface, { enough });
   } catch (e) {
     return [
       {
@@ -32,8 +34,10 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
       },
     ];
   }
-  const full = servers.filter((s) => !s.proxy);
-  const proxies = servers.filter((s) => s.proxy).map((s) => s.server);
+  // A server that runs already answers us too.
+  const others = servers.filter((s) => s.server !== network.address);
+  const full = others.filter((s) => !s.proxy);
+  const proxies = others.filter((s) => s.proxy).map((s) => s.server);
   const findings: Finding[] = [];
   if (proxies.length > 0) {
     findings.push({

@@ -35,6 +35,20 @@ test('DISCOVER, OFFER, REQUEST, ACK, with the subnet and no boot file for a syst
   assert.equal(bench.records.length, 1);
 });
 
+test('this host’s own look for other servers is no machine, in either mode', () => {
+  const lookingFrom = (from: string, mode: 'server' | 'proxy', giaddr = '0.0.0.0'): string[] => {
+    const bench = new Bench({ network: { mode }, boot: () => TFTP });
+    bench.answer({ options: pxeOptions(0), giaddr }, 67, from);
+    return bench.kinds();
+  };
+  for (const mode of ['server', 'proxy'] as const) {
+    assert.deepEqual(lookingFrom(SERVER, mode), []);
+    assert.equal(lookingFrom('0.0.0.0', mode)[0], 'discover');
+    assert.equal(lookingFrom('10.77.0.2', mode)[0], 'discover', 'another host’s look is answered');
+    assert.equal(lookingFrom(SERVER, mode, '10.77.0.254')[0], 'discover', 'a relay on this host');
+  }
+});
+
 test('a fixed address and a host name by MAC', () => {
   const reservations = { [macOf(9)]: { address: '10.77.0.9', hostName: 'nine' } };
   const answer = new Bench({ reservations }).dora(macOf(9));

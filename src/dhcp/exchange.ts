@@ -2,7 +2,7 @@ import { DecodeError, formatIpv4 } from '#base/mod.ts';
 import { type ExchangeContext, ForeignServers, type Received } from './context.ts';
 import { AddressExchange } from './address-exchange.ts';
 import { BOOT_SERVER_PORT } from './deliver.ts';
-import { readFacts } from './facts.ts';
+import { type ClientFacts, readFacts } from './facts.ts';
 import { getU8 } from './options/basic.ts';
 import { MESSAGE, OPTION } from './options/codes.ts';
 import { drop, type Outcome, type PendingLease, type Send } from './outcome.ts';
@@ -50,6 +50,7 @@ export class Exchange {
     const { site } = this.#context;
     const facts = readFacts(packet, site.identity, site.mtuBytes);
     if (facts.type === undefined) return drop('no-message-type');
+    if (this.#isOwnProbe(packet, facts, from.address)) return drop('not-for-us');
     if (packet.hlen === 0 && facts.clientId === undefined) return drop('no-hardware-address');
     // Rule 7: firmware leaves an old address in ciaddr where it can have none yet (dnsmasq).
     const asks = packet.options.has(OPTION.requestedAddress) || facts.type === MESSAGE.discover;
@@ -90,6 +91,16 @@ export class Exchange {
   /** Other servers heard of on this network. */
   foreignServers(): string[] {
     return this.#foreign.list();
+  }
+
+  /**
+   * Clients discover from 0.0.0.0. Our own address is this host's look for other servers
+   * (probe.ts), which the kernel loops back to us: answered, we would find ourselves, and tell of a
+   * machine that is none.
+   */
+  #isOwnProbe(packet: DhcpPacket, facts: ClientFacts, from: string): boolean {
+    const discovers = facts.type === MESSAGE.discover && packet.giaddr === 0;
+    return discovers && from === this.#context.site.serverText;
   }
 
   #refuse(packet: DhcpPacket): Outcome | undefined {

@@ -3,6 +3,7 @@ import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { AdminClient } from '#api/mod.ts';
 import { need } from '../lab/need.ts';
 import { Lab } from '../lab/netns.ts';
 import { run, Running, type Finished } from '../lab/process.ts';
@@ -87,6 +88,24 @@ bench('up: serves, answers commands, and ends cleanly on SIGTERM', async (b) => 
   assert.equal(await listeners(b), '');
   await assert.rejects(stat(join(b.folder, 'admin.sock')), { code: 'ENOENT' });
 });
+
+for (const [mode, networks] of [
+  ['server', SERVER],
+  ['proxy', PROXY],
+] as const) {
+  bench(`doctor beside a running ${mode} does not find that one`, async (b) => {
+    const config = await configure(b, networks);
+    await up(b, config).waitFor(/^ready/m);
+    const doctor = b.lab.start(process.execPath, [MAIN, 'doctor', '--config', config]);
+    const { code, stdout } = await doctor.finished(20_000);
+    assert.equal(code, 0, stdout);
+    const nobody = mode === 'server' ? /nobody else answers DHCP on br0/ : /nobody gives addresses/;
+    assert.match(stdout, nobody);
+    assert.doesNotMatch(stdout, /10\.77\.0\.1 answers|server answers/);
+    const { events } = await new AdminClient(join(b.folder, 'admin.sock')).events(0, 10);
+    assert.deepEqual(events, [], 'nor is its look for others the start of a machine');
+  });
+}
 
 bench('up: what was set is there after kill -9', async (b) => {
   const config = await configure(b, SERVER);
