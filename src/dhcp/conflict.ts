@@ -6,7 +6,9 @@ import type { LeaseTable } from './leases.ts';
 /**
  * Finds addresses of the pool that somebody uses without having asked us, before they are given
  * away and never while a client waits (dnsmasq's and ISC's ping before each offer costs 1 to 3 s).
- * A datagram to the discard port makes the kernel ask ARP; its table then says who answered.
+ * A datagram to the discard port makes the kernel ask ARP; its table then says who answered. What
+ * the table says already proves nothing: an entry stays complete for a minute and longer after its
+ * host has gone, and for offers we wrote it ourselves. So it is taken out first.
  */
 
 const DISCARD_PORT = 9;
@@ -36,6 +38,8 @@ export type ConflictOptions = {
   readonly table: LeaseTable;
   readonly clock: Clock;
   readonly ask: (address: string) => void;
+  /** Takes the entry of an address out of the table; false when it cannot. */
+  readonly forget: (address: string) => boolean;
   readonly arpTable: () => string;
   readonly onConflict: (address: number) => void;
 };
@@ -54,15 +58,14 @@ export class ConflictProber {
   /** Begins a round unless one is under way. */
   kick(): void {
     if (this.#cancel !== undefined) return;
-    const { table, clock, ask } = this.#options;
+    const { table, clock, ask, forget } = this.#options;
     const nowMs = clock.monotonicMs();
     const due = table.upcoming().filter((a) => this.#isDue(a, nowMs));
     if (due.length === 0) return;
-    this.#asked = due;
-    for (const address of due) {
-      this.#checkedMs.set(address, nowMs);
-      ask(formatIpv4(address));
-    }
+    const present = this.#present();
+    this.#asked = due.filter((a) => !present.has(a) || forget(formatIpv4(a)));
+    for (const address of due) this.#checkedMs.set(address, nowMs);
+    for (const address of this.#asked) ask(formatIpv4(address));
     this.#cancel = clock.after(ANSWER_MS, () => {
       this.#cancel = undefined;
       this.#collect();
@@ -70,9 +73,18 @@ export class ConflictProber {
     });
   }
 
+  /** We write the ARP entry of `address` ourselves, for an offer: it says nothing any more. */
+  written(address: number): void {
+    this.#asked = this.#asked.filter((a) => a !== address);
+  }
+
   close(): void {
     this.#cancel?.();
     this.#cancel = undefined;
+  }
+
+  #present(): Set<number> {
+    return parseArpTable(this.#options.arpTable(), this.#options.interface);
   }
 
   #isDue(address: number, nowMs: number): boolean {
@@ -82,7 +94,7 @@ export class ConflictProber {
 
   #collect(): void {
     const { table, clock, onConflict } = this.#options;
-    const present = parseArpTable(this.#options.arpTable(), this.#options.interface);
+    const present = this.#present();
     const nowMs = clock.monotonicMs();
     for (const address of this.#asked) {
       if (present.has(address) && table.conflict(address, nowMs)) onConflict(address);

@@ -356,6 +356,7 @@ export class LeaseTable {
   #abandon(address: number, untilMs: number): void {
     const lease = this.#leases.get(address);
     if (lease !== undefined) this.#forget(lease);
+    this.#ahead = this.#ahead.filter((a) => a !== address);
     this.#track(address, () => {
       this.#abandoned.delete(address);
       this.#abandoned.set(address, untilMs);

@@ -1,6 +1,7 @@
-import { formatIpv4, type Cancel, type Clock, Counters, type Log, messageOf } from '#base/mod.ts';
+import { formatIpv4, parseIpv4, type Cancel, type Clock, Counters } from '#base/mod.ts';
+import { type Log, messageOf } from '#base/mod.ts';
 import { type Peer, UdpSocket } from '#net/mod.ts';
-import { setNeighbour } from '#os/mod.ts';
+import { forgetNeighbour, setNeighbour } from '#os/mod.ts';
 import { askBy, ConflictProber, readArpTable } from './conflict.ts';
 import { BOOT_SERVER_PORT, CLIENT_PORT, type Destination, SERVER_PORT } from './deliver.ts';
 import type { Exchange } from './exchange.ts';
@@ -148,9 +149,9 @@ export class NetworkService {
         const where = { interface: name, mac: '', xid: 0 };
         observer.dhcp({ kind: 'conflict', address: formatIpv4(address), ...where });
       };
-      const ask = askBy(socket);
-      const options = { interface: name, table, clock, ask, arpTable: readArpTable, onConflict };
-      const prober = new ConflictProber(options);
+      const forget = (address: string): boolean => this.#forget(address);
+      const asking = { ask: askBy(socket), forget, arpTable: readArpTable };
+      const prober = new ConflictProber({ interface: name, table, clock, ...asking, onConflict });
       this.#probers.push(prober);
       prober.kick();
     }
@@ -232,10 +233,23 @@ export class NetworkService {
   #introduce(address: string, mac: string): string {
     try {
       setNeighbour(this.#options.site.config.interface, address, mac);
+      const number = parseIpv4(address) ?? 0;
+      for (const prober of this.#probers) prober.written(number);
       return address;
     } catch (e) {
       this.#options.log.debug({ error: messageOf(e) }, 'no ARP entry; the reply is broadcast');
       return '255.255.255.255';
+    }
+  }
+
+  /** Takes an ARP entry out; false without the right to do so. */
+  #forget(address: string): boolean {
+    try {
+      forgetNeighbour(this.#options.site.config.interface, address);
+      return true;
+    } catch (e) {
+      this.#options.log.debug({ error: messageOf(e) }, 'an ARP entry cannot be taken out');
+      return false;
     }
   }
 

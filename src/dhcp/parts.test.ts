@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeClock } from '#base/mod.ts';
+import { FakeClock, formatIpv4 } from '#base/mod.ts';
 import { ConflictProber, parseArpTable } from './conflict.ts';
 import { bootServerDestination } from './deliver.ts';
 import { Bench, bytesOf, ip, macOf, requestOf, SERVER } from './fixtures.ts';
@@ -91,36 +91,82 @@ test('rate: a burst of five seconds, then the sustained rate, each source for it
   assert.equal(taken('a', 500), 0, 'a clock that stands still gives nothing');
 });
 
-test('adversary 6: addresses in use are found by ARP, ahead of time and without waiting', () => {
+/** A prober over a table of nine addresses, and an ARP table that the test writes. */
+function proberBench(canForget = true): {
+  clock: FakeClock;
+  table: LeaseTable;
+  arp: Map<string, { flags: string; device: string }>;
+  asked: string[];
+  conflicts: string[];
+  prober: ConflictProber;
+} {
   const clock = new FakeClock();
   const table = new LeaseTable(new AddressPool([{ first: ip('10.0.0.1'), last: ip('10.0.0.9') }]));
+  const arp = new Map<string, { flags: string; device: string }>();
   const asked: string[] = [];
-  const conflicts: number[] = [];
+  const conflicts: string[] = [];
   const prober = new ConflictProber({
     interface: 'eth0',
     table,
     clock,
     ask: (address) => asked.push(address),
+    forget: (address) => canForget && arp.delete(address),
     arpTable: () =>
       [
         'IP address       HW type     Flags       HW address            Mask     Device',
-        '10.0.0.1         0x1         0x2         52:54:00:00:00:77     *        eth0',
-        '10.0.0.2         0x1         0x0         00:00:00:00:00:00     *        eth0',
-        '10.0.0.3         0x1         0x2         52:54:00:00:00:78     *        other',
+        ...Array.from(
+          arp,
+          ([address, { flags, device }]) =>
+            `${address}         0x1         ${flags}         52:54:00:00:00:77     *        ${device}`,
+        ),
       ].join('\n'),
-    onConflict: (address) => conflicts.push(address),
+    onConflict: (address) => conflicts.push(formatIpv4(address)),
   });
+  return { clock, table, arp, asked, conflicts, prober };
+}
+
+test('adversary 6: addresses in use are found by ARP, ahead of time and without waiting', () => {
+  const { clock, table, arp, asked, conflicts, prober } = proberBench();
   prober.kick();
   assert.equal(asked.length, 9);
   assert.equal(asked[0], '10.0.0.1');
+  arp.set('10.0.0.1', { flags: '0x2', device: 'eth0' });
+  arp.set('10.0.0.2', { flags: '0x0', device: 'eth0' });
+  arp.set('10.0.0.3', { flags: '0x2', device: 'other' });
   prober.kick();
   assert.equal(asked.length, 9, 'one round at a time');
   clock.advance(1000);
-  assert.deepEqual(conflicts, [ip('10.0.0.1')]);
-  assert.equal(table.upcoming().includes(ip('10.0.0.1')) && table.counts().abandoned === 0, false);
+  assert.deepEqual(conflicts, ['10.0.0.1']);
+  assert.equal(table.counts().abandoned, 1);
+  assert.equal(table.upcoming().includes(ip('10.0.0.1')), false);
   prober.close();
   assert.equal(clock.pending, 0);
   assert.deepEqual([...parseArpTable('', 'eth0')], []);
+});
+
+test('an ARP entry from before the question proves no conflict', () => {
+  for (const canForget of [true, false]) {
+    const { clock, arp, asked, conflicts, prober } = proberBench(canForget);
+    arp.set('10.0.0.4', { flags: '0x2', device: 'eth0' });
+    prober.kick();
+    assert.equal(asked.includes('10.0.0.4'), canForget);
+    clock.advance(1000);
+    assert.deepEqual(conflicts, []);
+    prober.close();
+  }
+});
+
+test('the ARP entry that an offer needs is no conflict', () => {
+  const { clock, table, arp, conflicts, prober } = proberBench();
+  prober.kick();
+  const who = { client: 'a', mac: macOf(1), hostName: undefined, known: false, fixed: undefined };
+  assert.equal(table.offer(who, undefined, clock.monotonicMs()), ip('10.0.0.1'));
+  arp.set('10.0.0.1', { flags: '0x2', device: 'eth0' });
+  prober.written(ip('10.0.0.1'));
+  clock.advance(1000);
+  assert.deepEqual(conflicts, []);
+  assert.equal(table.standing(who, ip('10.0.0.1'), clock.monotonicMs()), 'offered');
+  prober.close();
 });
 
 test('probe: a DISCOVER that leaves no trace, and the reading of what answers', () => {

@@ -16,7 +16,7 @@ export { interfaceIndex } from './interface-name.ts';
 export { readInterfaces } from './interfaces.ts';
 export type { InterfaceAddress, InterfaceInfo } from './interfaces.ts';
 export { errnoName, errnoText } from './libc.ts';
-export { setNeighbour } from './neighbour.ts';
+export { forgetNeighbour, setNeighbour } from './neighbour.ts';
 export { openBeneath } from './open-beneath.ts';
 export { SCATTER_GAP_BYTES_MAX, SCATTER_PIECES_MAX, ScatterBuffer } from './scatter-buffer.ts';
 export { NOT_RESIDENT, NOWAIT_UNSUPPORTED, preadNowait, supportsNowait } from './pread-nowait.ts';

@@ -125,6 +125,25 @@ test('an address in use is found before it is offered', async (t) => {
   }
 });
 
+test('an address whose user has gone is offered, whatever the ARP table remembers', async (t) => {
+  if (!need(t, { root: true, tools: ['ip', 'ping', 'udhcpc'] })) return;
+  const bed = await DhcpLab.create();
+  try {
+    const gone = await bed.lab.addHost({ address: '10.77.0.50/24' });
+    await bed.lab.run('ping', ['-c', '1', '-W', '5', '10.77.0.50']);
+    await gone.run('ip', ['addr', 'flush', 'dev', 'eth0']);
+    const client = await bed.lab.addHost();
+    // It is somebody's: its conflict tells that the round of questions is over.
+    await bed.lab.addHost({ address: '10.77.0.51/24' });
+    const server = await bed.serve();
+    await server.waitFor(/"kind":"conflict","address":"10\.77\.0\.51"/);
+    assert.match(await bed.udhcpc(client), /script bound 10\.77\.0\.50/);
+    assert.doesNotMatch(server.output, /"kind":"conflict","address":"10\.77\.0\.50"/);
+  } finally {
+    await bed.close();
+  }
+});
+
 test('adversary 8: kill -9 between lease commit and ACK: the same address after the restart', async (t) => {
   if (!need(t, { root: true, tools: ['ip', 'udhcpc'] })) return;
   const bed = await DhcpLab.create();
