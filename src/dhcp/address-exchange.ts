@@ -14,7 +14,7 @@ import { FirmwareMemory } from './firmware-memory.ts';
 import { fitPacket } from './fit.ts';
 import type { CommitOutcome } from './journal.ts';
 import { recordOf } from './lease-records.ts';
-import type { Applicant, Standing } from './lease.ts';
+import type { Applicant, Refusal, Standing } from './lease.ts';
 import { getU32 } from './options/basic.ts';
 import { MESSAGE, OPTION } from './options/codes.ts';
 import { drop, type Outcome, type PendingLease, type Send } from './outcome.ts';
@@ -112,10 +112,7 @@ export class AddressExchange {
     this.#context.observer.dhcp(askedEvent(this.#context, received, 'discover'));
     this.#firmware.discovered(packet.xid, facts);
     const wish = getU32(packet.options, OPTION.requestedAddress);
-    const source = received.relay ?? '';
-    const address = subnet.table.offer(applicant, wish, nowMs, () =>
-      this.#context.site.limiter.take(source, nowMs),
-    );
+    const address = subnet.table.offer(applicant, wish, nowMs, () => this.#mayEnter(one));
     if (typeof address === 'string') return drop(address);
     const boot = this.#bootOf(one, address);
     const send = this.#leaseReply(one, MESSAGE.offer, address, boot);
@@ -140,10 +137,23 @@ export class AddressExchange {
     if (!inSubnet(one.subnet, address)) return this.#refuse(one, address, 'wrong network');
     const standing = one.subnet.table.standing(one.applicant, address, one.nowMs);
     const selecting = chosen !== undefined;
-    if (this.#mayHave(one, address, standing, selecting)) return this.#grant(one, address);
+    if (this.#mayHave(one, address, standing, selecting)) {
+      // Who skips the DISCOVER meets the guards of the DISCOVER.
+      const stranger = standing === 'free';
+      const refusal = stranger ? this.#guard(one) : undefined;
+      return refusal === undefined ? this.#grant(one, address) : drop(refusal);
+    }
     const provable = standing === 'taken' || this.#hasAnother(one, address);
     if (selecting || provable) return this.#refuse(one, address, `address is ${standing}`);
     return drop('unknown-lease');
+  }
+
+  #guard(one: Case): Refusal | undefined {
+    return one.subnet.table.guard(one.applicant, () => this.#mayEnter(one));
+  }
+
+  #mayEnter({ received, nowMs }: Case): boolean {
+    return this.#context.site.limiter.take(received.relay ?? '', nowMs);
   }
 
   /** RFC 2131 §4.3.2: an offer or a lease of its own; free only when it follows our own offer. */

@@ -49,6 +49,26 @@ test('this host’s own look for other servers is no machine, in either mode', (
   }
 });
 
+test('adversary 4: REQUESTs out of nowhere meet the same guards as DISCOVERs', () => {
+  const known = macOf(0xffff);
+  const bench = new Bench({ reservations: { [known]: {} }, network: { strangersPerSecond: 4 } });
+  const stranger = (n: number): boolean => {
+    const options = [wanted(`10.77.0.${50 + (n % 50)}`), server(SERVER)];
+    return typeOf(bench.answer({ mac: macOf(n), type: request, options })) === ack;
+  };
+  const taken = (from: number, to: number): number => {
+    let count = 0;
+    for (let n = from; n < to; n++) if (stranger(n)) count += 1;
+    return count;
+  };
+  assert.equal(taken(0, 50), 20, 'the burst of five seconds');
+  bench.clock.advance(5000);
+  assert.equal(taken(50, 100), 20, 'and again');
+  bench.clock.advance(5000);
+  assert.equal(taken(100, 150), 4, 'an eighth of the pool is left for known machines');
+  assert.equal(typeOf(bench.dora(known)), ack);
+});
+
 test('a fixed address and a host name by MAC', () => {
   const reservations = { [macOf(9)]: { address: '10.77.0.9', hostName: 'nine' } };
   const answer = new Bench({ reservations }).dora(macOf(9));

@@ -55,9 +55,8 @@ export class LeaseTable {
 
   /**
    * An address for a DISCOVER, held for OFFER_MS. The client's own comes first (offer, fixed,
-   * lease,
-   * earlier lease), then what it asked for, then a fresh one, then the longest unused. `mayEnter`
-   * is asked only when a stranger would take an address that was not its own.
+   * lease, earlier lease), then what it asked for, then a fresh one, then the longest unused.
+   * `mayEnter` is asked only when a stranger would take an address that was not its own.
    */
   offer(
     who: Applicant,
@@ -68,15 +67,20 @@ export class LeaseTable {
     this.sweep(nowMs);
     const own = this.#ownAddress(who);
     if (own !== undefined) return this.#hold(who.client, own, nowMs);
-    if (!who.known) {
-      if (this.#offers.size >= this.#maximumOffers) return 'too-many-offers';
-      if (this.#pool.size - this.#occupied <= this.#headroom) return 'no-free-address';
-      if (!mayEnter()) return 'rate-limited';
-    }
+    const refusal = this.guard(who, mayEnter);
+    if (refusal !== undefined) return refusal;
     const wish = requested !== undefined && this.#isFree(requested) ? requested : undefined;
     const address = wish ?? this.#fresh() ?? this.#oldestReusable();
     if (address === undefined) return 'no-free-address';
     return this.#hold(who.client, address, nowMs);
+  }
+
+  /** Why a stranger may not have an address that was not its own; undefined: it may. */
+  guard(who: Applicant, mayEnter: () => boolean): Refusal | undefined {
+    if (who.known) return undefined;
+    if (this.#offers.size >= this.#maximumOffers) return 'too-many-offers';
+    if (this.#pool.size - this.#occupied <= this.#headroom) return 'no-free-address';
+    return mayEnter() ? undefined : 'rate-limited';
   }
 
   /** How `address` stands towards the client, for the decision on a REQUEST. */
