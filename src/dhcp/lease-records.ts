@@ -1,12 +1,13 @@
 import type { Clock } from '#base/mod.ts';
 import type { JournalRecord } from './journal-record.ts';
 import type { Lease } from './lease.ts';
+import { ABANDON_MS } from './offers.ts';
 import { type Site, subnetByAddress } from './site.ts';
 
 /**
  * Between the tables, which live on the monotonic clock, and the journal, which must outlive the
  * process and so holds wall-clock times. A wall clock that jumped while we were away can lengthen
- * no lease beyond its full time, and shorten none that was renewed since.
+ * no lease and no abandonment beyond its full time, and shorten none that was renewed since.
  */
 
 /** The journal's record of a lease. */
@@ -37,7 +38,8 @@ export function restoreLeases(
     if (subnet === undefined) continue;
     const leftMs = Math.max(0, record.expiresWallMs - wallMs);
     if (record.kind === 'abandon') {
-      if (leftMs > 0) subnet.table.restoreAbandoned(record.address, nowMs + leftMs);
+      const outMs = Math.min(leftMs, ABANDON_MS);
+      if (outMs > 0) subnet.table.restoreAbandoned(record.address, nowMs + outMs);
       continue;
     }
     const untilMs = nowMs + Math.min(leftMs, record.seconds * 1000);

@@ -8,6 +8,7 @@ import { liveRecords, recordOf, restoreLeases } from './lease-records.ts';
 import { LeaseTable } from './leases.ts';
 import { u32 } from './options/basic.ts';
 import { decodePacket, HEADER } from './packet.ts';
+import { ABANDON_MS } from './offers.ts';
 import { AddressPool, planSubnet } from './pool.ts';
 import { probeDiscover, readProbeOffer } from './probe.ts';
 import { SourceLimiter } from './rate.ts';
@@ -186,7 +187,7 @@ test('probe: a DISCOVER that leaves no trace, and the reading of what answers', 
   }
 });
 
-test('journal records: times cross a restart, and a clock that jumped cannot lengthen a lease', () => {
+test('journal records: times cross a restart, and a clock that jumped cannot lengthen them', () => {
   const bench = new Bench();
   bench.dora(macOf(1));
   bench.dora(macOf(2));
@@ -208,6 +209,9 @@ test('journal records: times cross a restart, and a clock that jumped cannot len
   assert.equal(expiry(restored(100_000)), 500_000);
   assert.equal(expiry(restored(-900_000)), 600_000, 'never more than the lease time');
   assert.equal(expiry(restored(900_000)), 0);
+  const aYear = 365 * 86_400_000;
+  const until = restored(-aYear).abandoned().get(ip('10.77.0.60'));
+  assert.equal(until, ABANDON_MS, 'never longer than an address is abandoned');
   assert.deepEqual(restored(0).counts(), {
     size: 50,
     offered: 0,
