@@ -37,6 +37,17 @@ test('a client keeps its address: while offered, leased, expired and released', 
   assert.equal(take(t, 'a', 200_002), first);
 });
 
+test('short leases end on time beside long ones from before the configuration changed', () => {
+  const t = table(3);
+  const long = { address: 100, client: 'old', mac: 'old', hostName: undefined, seconds: 43_200 };
+  t.restore({ ...long, expiresMs: 40_000_000 }, 0);
+  assert.deepEqual([take(t, 'a', 0, 60), take(t, 'b', 1000, 60)], [101, 102]);
+  assert.equal(take(t, 'c', 2000, 60), 'no-free-address');
+  assert.equal(take(t, 'c', 60_000, 60), 101);
+  assert.deepEqual([t.counts().active, t.counts().reusable], [3, 0]);
+  assert.equal(t.standing(who('old'), 100, 60_000), 'leased');
+});
+
 test('an offer lapses after ten seconds, one that is being committed does not', () => {
   const t = table(8);
   t.offer(who('a'), 103, 0);

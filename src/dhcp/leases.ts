@@ -1,3 +1,4 @@
+import { ActiveLeases } from './active-leases.ts';
 import { ABANDON_MS, DeclineCounter, OfferBook, OFFER_MS } from './offers.ts';
 import type { AddressPool } from './pool.ts';
 import type { Applicant, Lease, Refusal, Standing } from './lease.ts';
@@ -31,8 +32,7 @@ export class LeaseTable {
   readonly #isReserved: (address: number) => boolean;
   readonly #leases = new Map<number, Lease>();
   readonly #byClient = new Map<string, Lease>();
-  /** In order of the last grant, which is the order of expiry while lease times do not change. */
-  readonly #active = new Map<number, Lease>();
+  readonly #active = new ActiveLeases();
   readonly #reusable = new Map<number, Lease>();
   readonly #abandoned = new Map<number, number>();
   readonly #offers = new OfferBook();
@@ -229,10 +229,7 @@ export class LeaseTable {
     this.#offers.lapse(nowMs, (client) => {
       this.#dropOffer(client);
     });
-    for (const lease of this.#active.values()) {
-      if (lease.expiresMs > nowMs) break;
-      this.#retire(lease);
-    }
+    for (const lease of this.#active.ended(nowMs)) this.#retire(lease);
     for (const [address, untilMs] of this.#abandoned) {
       if (untilMs > nowMs) break;
       this.#track(address, () => this.#abandoned.delete(address));
@@ -336,8 +333,7 @@ export class LeaseTable {
       this.#byClient.set(client, lease);
       this.#reusable.delete(address);
       this.#abandoned.delete(address);
-      this.#active.delete(address);
-      this.#active.set(address, lease);
+      this.#active.set(lease);
     });
   }
 
