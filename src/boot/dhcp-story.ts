@@ -101,7 +101,7 @@ export class DhcpStory implements DhcpObserver {
       );
       return;
     }
-    if (event.reason === 'no-free-address') {
+    if (event.reason === 'no-free-address' && this.#boots(event.mac)) {
       this.#options.timeline.stop(
         event.mac,
         { reason: event.reason },
@@ -113,6 +113,12 @@ export class DhcpStory implements DhcpObserver {
       return;
     }
     this.#options.log.debug({ ...event }, 'DHCP packet dropped');
+  }
+
+  /** Whether it is a machine that boots; a telephone without an address is none. */
+  #boots(mac: string): boolean {
+    const stage = this.#asked.get(mac) ?? 'none';
+    return stage !== 'none' || this.#options.timeline.stageOf(mac) !== undefined;
   }
 
   #remember(mac: string, stage: BootStage): void {

@@ -112,5 +112,10 @@ test('the story of DHCP: who asked decides what an answer means', () => {
   assert.equal(addresses.macOf('::ffff:10.77.0.100'), MAC);
   story.dhcp({ ...who, kind: 'dropped', reason: 'no-free-address' });
   assert.match(timeline.after(0).at(-1)?.problem?.what ?? '', /pool is used up/);
+  const last = timeline.lastId();
+  const telephone = { ...asks('none'), mac: '52:54:00:00:00:99' };
+  story.dhcp(telephone);
+  story.dhcp({ ...who, mac: telephone.mac, kind: 'dropped', reason: 'no-free-address' });
+  assert.equal(timeline.lastId(), last, 'a telephone without an address is no boot');
   timeline.close();
 });

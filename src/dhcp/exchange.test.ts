@@ -69,6 +69,18 @@ test('adversary 4: REQUESTs out of nowhere meet the same guards as DISCOVERs', (
   assert.equal(typeOf(bench.dora(known)), ack);
 });
 
+test('who got no answer is known, in either mode', () => {
+  const mac = macOf(7);
+  const full = new Bench({ pool: [{ first: '10.77.0.50', last: '10.77.0.50' }] });
+  full.dora(macOf(1));
+  const told = { kind: 'drop', who: { interface: 'br0', mac, xid: 0x1234 } };
+  const refused = full.receive({ mac, type: discover });
+  assert.deepEqual(refused, { ...told, reason: 'no-free-address' });
+  const proxy = new Bench({ network: { mode: 'proxy' }, boot: () => TFTP });
+  const strange = proxy.receive({ mac, type: discover, options: pxeOptions(0x7777) });
+  assert.deepEqual(strange, { ...told, reason: 'unknown-architecture' });
+});
+
 test('a fixed address and a host name by MAC', () => {
   const reservations = { [macOf(9)]: { address: '10.77.0.9', hostName: 'nine' } };
   const answer = new Bench({ reservations }).dora(macOf(9));
@@ -245,7 +257,7 @@ test('adversary 6: DECLINE moves the client on; the fourth is only counted', () 
     assert.equal(outcome.kind, n < 3 ? 'record' : 'drop');
   }
   const unknown = bench.receive({ mac: macOf(7), type: decline, options: [wanted('10.77.0.60')] });
-  assert.deepEqual(unknown, { kind: 'drop', reason: 'unknown-lease' });
+  assert.partialDeepStrictEqual(unknown, { kind: 'drop', reason: 'unknown-lease' });
 });
 
 test('adversary 7: NAK only where it is provable, silence otherwise', () => {
@@ -269,7 +281,7 @@ test('adversary 7: NAK only where it is provable, silence otherwise', () => {
     type: request,
     options: [wanted('10.77.0.50'), server('10.9.9.9')],
   });
-  assert.deepEqual(other, { kind: 'drop', reason: 'other-server-chosen' });
+  assert.partialDeepStrictEqual(other, { kind: 'drop', reason: 'other-server-chosen' });
   const guest = new Bench({ authoritative: false });
   const foreign = guest.receive({ type: request, options: [wanted('192.168.0.9')] });
   assert.equal(foreign.kind, 'drop');
@@ -332,7 +344,10 @@ test('adversary 10: an unknown architecture gets an address, no file, and is tol
   assert.equal(bench.dora(macOf(1), options)?.packet.file, '');
   assert.ok(bench.events.some((e) => e.kind === 'dropped' && e.reason === 'unknown-architecture'));
   const proxy = new Bench({ network: { mode: 'proxy' }, boot: () => TFTP });
-  assert.deepEqual(proxy.receive({ options }), { kind: 'drop', reason: 'unknown-architecture' });
+  assert.partialDeepStrictEqual(proxy.receive({ options }), {
+    kind: 'drop',
+    reason: 'unknown-architecture',
+  });
   for (const arch of [0, 6, 7, 9, 11, 0x10, 0x13]) {
     assert.equal(bench.dora(macOf(2), pxeOptions(arch))?.packet.file, 'boot.file', `${arch}`);
   }
@@ -423,11 +438,14 @@ test('proxy: the three schools and the answer on 4011', () => {
 
 test('proxy: systems, REQUESTs to the real server and machines without a plan get nothing', () => {
   const bench = new Bench({ network: { mode: 'proxy' } });
-  assert.deepEqual(bench.receive({ type: discover }), { kind: 'drop', reason: 'not-for-us' });
+  assert.partialDeepStrictEqual(bench.receive({ type: discover }), {
+    kind: 'drop',
+    reason: 'not-for-us',
+  });
   const asked = bench.receive({ type: request, options: pxeOptions(0) });
-  assert.deepEqual(asked, { kind: 'drop', reason: 'not-for-us' });
+  assert.partialDeepStrictEqual(asked, { kind: 'drop', reason: 'not-for-us' });
   const plain = bench.receive({ type: discover, options: pxeOptions(0) });
-  assert.deepEqual(plain, { kind: 'drop', reason: 'nothing-to-boot' });
+  assert.partialDeepStrictEqual(plain, { kind: 'drop', reason: 'nothing-to-boot' });
 });
 
 test('mode off answers nothing', () => {

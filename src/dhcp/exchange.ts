@@ -1,5 +1,5 @@
 import { DecodeError, formatIpv4 } from '#base/mod.ts';
-import { type ExchangeContext, ForeignServers, type Received } from './context.ts';
+import { type ExchangeContext, ForeignServers, type Received, who } from './context.ts';
 import { AddressExchange } from './address-exchange.ts';
 import { BOOT_SERVER_PORT } from './deliver.ts';
 import { type ClientFacts, readFacts } from './facts.ts';
@@ -59,7 +59,11 @@ export class Exchange {
       packet.ciaddr = addressNumber(from.address);
     }
     const relay = packet.giaddr === 0 ? undefined : formatIpv4(packet.giaddr);
-    return this.#dispatch({ packet, facts, relay, from, port });
+    const received = { packet, facts, relay, from, port };
+    const outcome = this.#dispatch(received);
+    if (outcome.kind !== 'drop') return outcome;
+    // A machine that gets no answer has a story to tell: without its name it would be nobody's.
+    return { ...outcome, who: who(this.#context, received) };
   }
 
   /**

@@ -8,7 +8,7 @@ import type { Exchange } from './exchange.ts';
 import type { LeaseLog } from './journal.ts';
 import { type DhcpObserver, DROP_REASONS, type DropReason } from './observer.ts';
 import { Outbox } from './outbox.ts';
-import type { Outcome, Send } from './outcome.ts';
+import type { Outcome, PendingLease, Send, Sender } from './outcome.ts';
 import { inSubnet, type Site } from './site.ts';
 
 /** Names of the counters of one network. */
@@ -24,6 +24,9 @@ const RECEIVE_BUFFER_BYTES = 2 << 20;
 const OUTBOXES = 256;
 /** Drops that happen all day on any network and are counted, not told. */
 const QUIET: ReadonlySet<DropReason> = new Set(['not-for-us', 'other-server-chosen']);
+
+/** The sender of what could not be read. */
+const NOBODY: Sender = { mac: '', xid: 0 };
 
 /** What a network service is made of. */
 export type NetworkServiceOptions = {
@@ -171,7 +174,7 @@ export class NetworkService {
   #act(outcome: Outcome, port: number): void {
     switch (outcome.kind) {
       case 'drop':
-        this.#drop(outcome.reason, outcome.detail);
+        this.#drop(outcome.reason, outcome.detail, outcome.who);
         return;
       case 'send':
         this.#send(outcome.send, port);
@@ -183,7 +186,7 @@ export class NetworkService {
         const { pending } = outcome;
         this.#options.leaseLog.append(pending.record, (result) => {
           if (result === 'durable') this.counters.inc('committed');
-          else this.#drop('not-durable', result);
+          else this.#drop('not-durable', result, senderOf(pending));
           const send = this.#options.exchange.settle(pending, result);
           if (send !== undefined) this.#send(send, port);
         });
@@ -191,14 +194,13 @@ export class NetworkService {
     }
   }
 
-  #drop(reason: DropReason, detail: string | undefined): void {
+  #drop(reason: DropReason, detail: string | undefined, who: Sender = NOBODY): void {
     this.counters.inc(reason);
     if (QUIET.has(reason)) return;
     this.#options.observer.dhcp({
       kind: 'dropped',
+      ...who,
       interface: this.#options.site.config.interface,
-      mac: '',
-      xid: 0,
       reason,
       ...(detail === undefined ? {} : { detail }),
     });
@@ -274,4 +276,9 @@ export class NetworkService {
     for (const outbox of this.#outboxes.values()) outbox.flush();
     this.#outboxes.clear();
   }
+}
+
+function senderOf({ event }: PendingLease): Sender {
+  const { mac, xid, relay } = event;
+  return { mac, xid, ...(relay === undefined ? {} : { relay }) };
 }

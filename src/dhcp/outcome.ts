@@ -21,9 +21,18 @@ export type PendingLease = {
   readonly event: DhcpEvent;
 };
 
+/** Who sent a request. */
+export type Sender = { readonly mac: string; readonly xid: number; readonly relay?: string };
+
 /** What one datagram leads to. */
 export type Outcome =
-  | { readonly kind: 'drop'; readonly reason: DropReason; readonly detail?: string }
+  | {
+      readonly kind: 'drop';
+      readonly reason: DropReason;
+      readonly detail?: string;
+      /** Whose it was; absent when the packet could not be read so far. */
+      readonly who?: Sender;
+    }
   | { readonly kind: 'send'; readonly send: Send }
   | { readonly kind: 'commit'; readonly pending: PendingLease }
   /** Nothing to send; something to remember. */

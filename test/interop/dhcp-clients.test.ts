@@ -112,6 +112,25 @@ test('perfdhcp as a relay: every exchange is answered, each with an address of i
   }
 });
 
+test('a pool that is used up: the drop says whose request it was', async (t) => {
+  if (!need(t, { root: true, tools: ['ip', 'udhcpc'] })) return;
+  const bed = await DhcpLab.create();
+  try {
+    const [subnet] = bed.network().subnets;
+    const pool = [{ first: '10.77.0.50', last: '10.77.0.50' }];
+    const networks = [bed.network({ subnets: [{ ...subnet!, pool }] })];
+    const server = await bed.serve({ networks });
+    assert.match(await bed.udhcpc(await bed.lab.addHost()), /script bound 10\.77\.0\.50/);
+    const late = await bed.lab.addHost({ mac: MAC });
+    late.start('udhcpc', ['-i', 'eth0', '-f', '-t', '1', '-T', '1', '-n', '-s', bed.script()]);
+    await server.waitFor(/"kind":"dropped".*"no-free-address"|"no-free-address".*"dropped"/);
+    const dropped = eventsOf(server).find((e) => e.kind === 'dropped');
+    assert.equal(dropped?.mac, MAC);
+  } finally {
+    await bed.close();
+  }
+});
+
 test('an address in use is found before it is offered', async (t) => {
   if (!need(t, { root: true, tools: ['ip', 'udhcpc'] })) return;
   const bed = await DhcpLab.create();
