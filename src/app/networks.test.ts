@@ -30,6 +30,9 @@ test('a network becomes what the DHCP service needs', () => {
   assert.equal(dhcp.serverAddress, '10.77.0.1');
   assert.equal(dhcp.subnets[0]?.network, '10.77.0.0/24');
   assert.deepEqual(dhcp.subnets[0]?.pool, [{ first: '10.77.0.100', last: '10.77.0.200' }]);
+  const slow = networks(SERVER.replace(' }', ', replyDelayMs: 300 }'));
+  const [late] = matchNetworks(slow, [card('br0')], []).networks;
+  assert.equal(dhcpNetworkOf(late!).replyDelayMs, 300);
 });
 
 test('an interface that is not there is named with those that are', () => {

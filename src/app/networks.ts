@@ -115,6 +115,7 @@ export function dhcpNetworkOf(network: BootNetwork): DhcpNetwork {
     mode: config.dhcp,
     serverAddress: network.address,
     mtuBytes: network.interface.mtu,
+    replyDelayMs: config.replyDelayMs,
     subnets: [
       {
         network: network.subnet,

@@ -87,7 +87,6 @@ export function assemble(inputs: Inputs): ServerParts {
     httpPort: config.http.port,
     loaders: { fileFor: (arch) => loadersFor(arch, loaders)[0]?.fact.file },
     fixedHosts: fixedHostsOf(config),
-    replyDelayMs: (name) => config.networks.find((n) => n.interface === name)?.replyDelayMs ?? 0,
   });
   const site = new PolybootSite({
     machines,

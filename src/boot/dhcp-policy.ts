@@ -16,8 +16,6 @@ type Options = {
   readonly httpPort: number;
   /** MAC → fixed host, from the configuration. */
   readonly fixedHosts?: ReadonlyMap<string, FixedHost>;
-  /** Per interface: some ROMs miss an answer that comes too early. */
-  readonly replyDelayMs?: (networkInterface: string) => number;
 };
 
 /**
@@ -40,17 +38,12 @@ export class BootDhcpPolicy implements DhcpPolicy {
   }
 
   reservationFor(client: DhcpClient): Reservation | undefined {
-    const delayMs = this.#options.replyDelayMs?.(client.interface) ?? 0;
-    const delay = delayMs > 0 ? { replyDelayMs: delayMs } : {};
     const machine = this.#options.machines.byMac(client.mac);
     if (machine !== undefined) {
       const address = machine.address === undefined ? {} : { address: machine.address };
-      return { ...address, hostName: machine.name, ...delay };
+      return { ...address, hostName: machine.name };
     }
-    const host = this.#options.fixedHosts?.get(client.mac);
-    if (host !== undefined) return { ...host, ...delay };
-    // A delay alone must not make a stranger look known: it has no place in the reservation then.
-    return undefined;
+    return this.#options.fixedHosts?.get(client.mac);
   }
 
   isReserved(address: string): boolean {

@@ -6,6 +6,7 @@ import {
   type ExchangeContext,
   type ForeignServers,
   type Received,
+  replyDelayMs,
   who,
 } from './context.ts';
 import { destination } from './deliver.ts';
@@ -324,7 +325,7 @@ export class AddressExchange {
     const hostName = one.reservation?.hostName;
     const grant = { address, seconds, hostName };
     const make = type === MESSAGE.offer ? offer : ack;
-    const to = { to: this.#to(one, address), delayMs: one.reservation?.replyDelayMs ?? 0 };
+    const to = { to: this.#to(one, address), delayMs: this.#delayMs(one) };
     if (boot === undefined) {
       const kind = { type, seconds, hostName };
       const bytes = subnet.prepared.encode(asked, kind, address, () => make(asked, grant));
@@ -345,7 +346,10 @@ export class AddressExchange {
     }
     const type = reply.options.get(OPTION.messageType)?.[0] ?? 0;
     const to = destination(request, { yiaddr: reply.yiaddr, type });
-    const delayMs = one.reservation?.replyDelayMs ?? 0;
-    return { kind: 'send', send: { bytes: encodePacket(reply), to, delayMs } };
+    return { kind: 'send', send: { bytes: encodePacket(reply), to, delayMs: this.#delayMs(one) } };
+  }
+
+  #delayMs({ reservation }: Case): number {
+    return replyDelayMs(this.#context, reservation);
   }
 }

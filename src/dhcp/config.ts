@@ -42,6 +42,8 @@ export type DhcpNetwork = {
    * by this interface. Default false: `start` refuses.
    */
   readonly force?: boolean;
+  /** Wait before each answer, also to strangers, unless a reservation says otherwise. Default 0. */
+  readonly replyDelayMs?: number;
   /** Looks for addresses in use ahead of time (default true). */
   readonly probeConflicts?: boolean;
 };

@@ -4,7 +4,7 @@ import type { DhcpEvent, DhcpObserver, ForeignServerSource } from './observer.ts
 import { OPTION } from './options/codes.ts';
 import { getU32 } from './options/basic.ts';
 import type { DhcpPacket } from './packet.ts';
-import type { DhcpPolicy } from './policy.ts';
+import type { DhcpPolicy, Reservation } from './policy.ts';
 import type { Site } from './site.ts';
 import type { SchoolMemory } from './strategy.ts';
 
@@ -63,6 +63,14 @@ export function askedEvent(
     ...(facts.hostName === undefined ? {} : { hostName: facts.hostName }),
     ...(address === 0 ? {} : { address: formatIpv4(address) }),
   };
+}
+
+/** How long a client's answer waits (boot facts 7 rule 13): its own delay, or the network's. */
+export function replyDelayMs(
+  { site }: ExchangeContext,
+  reservation: Reservation | undefined,
+): number {
+  return reservation?.replyDelayMs ?? site.config.replyDelayMs ?? 0;
 }
 
 /** A foreign server is told of once in this time. */

@@ -1,6 +1,6 @@
 import { bootFields, isUefi } from './boot-fields.ts';
 import { askBoot, type RealAnswer } from './boot-question.ts';
-import { askedEvent, type ExchangeContext, type Received, who } from './context.ts';
+import { askedEvent, type ExchangeContext, type Received, replyDelayMs, who } from './context.ts';
 import { BOOT_SERVER_PORT, bootServerDestination, destination } from './deliver.ts';
 import { fitPacket } from './fit.ts';
 import { MESSAGE, OPTION } from './options/codes.ts';
@@ -123,9 +123,10 @@ function finish(
     port === BOOT_SERVER_PORT
       ? bootServerDestination(packet, from)
       : destination(packet, { yiaddr: 0, type: MESSAGE.offer });
-  const delayMs = context.policy.reservationFor({
+  const reservation = context.policy.reservationFor({
     mac: facts.mac,
     interface: context.site.config.interface,
-  })?.replyDelayMs;
-  return { kind: 'send', send: { bytes: encodePacket(reply), to, delayMs: delayMs ?? 0 } };
+  });
+  const delayMs = replyDelayMs(context, reservation);
+  return { kind: 'send', send: { bytes: encodePacket(reply), to, delayMs } };
 }

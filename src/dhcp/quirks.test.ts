@@ -223,6 +223,17 @@ test('rule 13: an answer can be delayed for one machine', () => {
   assert.equal(bench.answer({ type: 1 })?.delayMs, 0);
 });
 
+test('rule 13: a network’s delay holds for strangers too, whom nobody could have named yet', () => {
+  for (const mode of ['server', 'proxy'] as const) {
+    const network = { mode, replyDelayMs: 300 };
+    const reservations = { [PI]: { replyDelayMs: 250 } };
+    const bench = new Bench({ network, reservations, boot: () => TFTP });
+    const options = pxeOptions(0);
+    assert.equal(bench.answer({ type: 1, options })?.delayMs, 300);
+    assert.equal(bench.answer({ mac: PI, type: 1, options })?.delayMs, 250);
+  }
+});
+
 test('architectures 7, 8 and 9 are one; HTTP ones want a URL (adversary 10)', () => {
   for (const value of [7, 8, 9]) {
     assert.equal(architecture(value)?.firmware, 'uefi');
