@@ -10,6 +10,15 @@ export type Finished = {
 };
 
 /**
+ * Limits that only a process which hangs comes to, on a host several times slower than a
+ * developer's and busy with other tests.
+ */
+const WAIT_LIMIT_MS = 120_000;
+const END_LIMIT_MS = 240_000;
+const STOP_LIMIT_MS = 30_000;
+const RUN_LIMIT_MS = 900_000;
+
+/**
  * A child process of a test: keeps what it writes, and waits for a line or for its end. Never a
  * sleep; every wait has a time limit whose message shows the output so far.
  */
@@ -20,6 +29,8 @@ export class Running {
   #stderr = '';
   readonly #ended: Promise<Finished>;
   readonly #wake = new Set<() => void>();
+  /** It has ended, and all it wrote is here: its exit is known before its last words are. */
+  #over = false;
 
   constructor(command: string, args: readonly string[], options: SpawnOptions = {}) {
     this.name = [command, ...args].join(' ');
@@ -37,6 +48,7 @@ export class Running {
         this.#stderr += `${e.message}\n`;
       });
       this.child.on('close', (code, signal) => {
+        this.#over = true;
         resolve({ code, signal, stdout: this.#stdout, stderr: this.#stderr });
         this.#notify();
       });
@@ -57,12 +69,12 @@ export class Running {
   }
 
   /** Waits until the output matches; throws when the process ends or the limit passes first. */
-  async waitFor(pattern: RegExp, limitMs = 30_000): Promise<RegExpExecArray> {
+  async waitFor(pattern: RegExp, limitMs = WAIT_LIMIT_MS): Promise<RegExpExecArray> {
     const deadline = Date.now() + limitMs;
     for (;;) {
       const match = pattern.exec(this.output);
       if (match !== null) return match;
-      if (!this.running) throw new Error(`${this.name}: ended before ${pattern}\n${this.output}`);
+      if (this.#over) throw new Error(`${this.name}: ended before ${pattern}\n${this.output}`);
       const leftMs = deadline - Date.now();
       if (leftMs <= 0)
         throw new Error(`${this.name}: no ${pattern} in ${limitMs} ms\n${this.output}`);
@@ -71,7 +83,7 @@ export class Running {
   }
 
   /** Waits for the end. */
-  async finished(limitMs = 60_000): Promise<Finished> {
+  async finished(limitMs = END_LIMIT_MS): Promise<Finished> {
     const limit = AbortSignal.timeout(limitMs);
     const late = once(limit, 'abort').then(() => undefined);
     const result = await Promise.race([this.#ended, late]);
@@ -80,10 +92,10 @@ export class Running {
     throw new Error(`${this.name}: still running after ${limitMs} ms\n${this.output}`);
   }
 
-  /** Ends it (SIGTERM, then SIGKILL after 5 s) and returns how it ended. */
+  /** Ends it (SIGTERM, then SIGKILL when that does not help) and returns how it ended. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Finished> {
     if (this.running) this.child.kill(signal);
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 5_000);
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_LIMIT_MS);
     try {
       return await this.#ended;
     } finally {
@@ -116,7 +128,7 @@ export async function run(
 ): Promise<string> {
   const process = new Running(command, args, options);
   process.child.stdin?.end();
-  const result = await process.finished(300_000);
+  const result = await process.finished(RUN_LIMIT_MS);
   if (result.code !== 0) {
     throw new Error(
       `${process.name}: exit ${result.code ?? result.signal}\n${result.stdout}${result.stderr}`,

@@ -15,10 +15,13 @@ export type Tally = { passed: number; failed: number; skipped: number };
 
 type FileTally = Tally & { ms: number };
 
-/** No test file may take longer; a hang becomes a failure that names the file. */
-const FILE_LIMIT_MS = 15 * 60_000;
+/**
+ * No test file may take longer; a hang becomes a failure that names the file. The longest take five
+ * minutes on four processors, and four times that where everything is slow.
+ */
+const FILE_LIMIT_MS = 60 * 60_000;
 /** Ten times the cases. */
-const NIGHTLY_FILE_LIMIT_MS = 10 * FILE_LIMIT_MS;
+const NIGHTLY_FILE_LIMIT_MS = 4 * FILE_LIMIT_MS;
 
 /** Runs the files of one tier; prints failures and skips as they come, then a line per file. */
 export async function runTier(tier: Tier, files: readonly string[]): Promise<Tally> {
