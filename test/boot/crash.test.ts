@@ -30,7 +30,7 @@ test(
       await rig.server.crash();
       // open-iscsi notices, logs in again and repeats what was not answered.
       const more = before + 20;
-      await shell.run(`until [ "$(${COUNT})" -gt ${more} ]; do sleep 0.1; done`, 120_000);
+      await shell.run(`until [ "$(${COUNT})" -gt ${more} ]; do sleep 0.1; done`, GUEST_LIMIT_MS);
     }
     await shell.run('pkill -f root/log; sync');
     const last = Number(await shell.run(COUNT));
@@ -65,7 +65,7 @@ test(
     for (let round = 0; round < 3; round++) {
       await rig.server.crash();
       const goal = String(lastWritten(machine.serial.text) + 20).padStart(5, '0');
-      await machine.serial.waitFor(new RegExp(`W ${goal}\\n`), 60_000);
+      await machine.serial.waitFor(new RegExp(`W ${goal}\\n`), GUEST_LIMIT_MS);
     }
     await machine.stop();
     assert.doesNotMatch(machine.serial.text, /E \d+/);

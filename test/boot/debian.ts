@@ -3,6 +3,31 @@ import type { VirtualMachine } from '#vm/mod.ts';
 import { Running, run } from '../lab/process.ts';
 import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 
+/** One command of a shell, where the processor is translated and the host is busy. */
+const COMMAND_LIMIT_MS = 300_000;
+/** What the kernel writes in the middle of a command's answer makes the command come again. */
+const QUIET_LIMIT_MS = 60_000;
+const QUIET_TRIES = 5;
+/** How long a prompt may be hidden before another one is asked for. */
+const PROMPT_AGAIN_MS = 30_000;
+
+/**
+ * Waits for the prompt of a shell. What others write on the console behind it (the kernel, a unit
+ * that tells it is up) hides it: then another Enter brings another one.
+ */
+export async function waitForPrompt(machine: VirtualMachine): Promise<void> {
+  const deadlineMs = machine.elapsedMs + GUEST_LIMIT_MS;
+  for (;;) {
+    try {
+      await machine.serial.waitFor(/[#$] $/, PROMPT_AGAIN_MS);
+      return;
+    } catch (e) {
+      if (machine.serial.closed || machine.elapsedMs >= deadlineMs) throw e;
+      machine.serial.write('\r');
+    }
+  }
+}
+
 /** A root shell on a Debian guest's serial line. */
 export class DebianShell {
   readonly #machine: VirtualMachine;
@@ -12,24 +37,43 @@ export class DebianShell {
     this.#machine = machine;
   }
 
-  /** Waits for the login prompt and logs in as root (the test image has no password). */
+  /**
+   * Waits for the login prompt, logs in as root (the test image has no password), and waits until
+   * nothing is started any more: what units say on the console is no answer to a command.
+   */
   static async login(machine: VirtualMachine): Promise<DebianShell> {
-    await machine.serial.waitFor(/ login: $/, GUEST_LIMIT_MS);
+    // What else is said on the console may come behind it.
+    await machine.serial.waitFor(/ login: /, GUEST_LIMIT_MS);
     machine.serial.write('root\r');
-    return await DebianShell.atPrompt(machine, 60_000);
-  }
-
-  /** Waits for the prompt of a root shell that needs no login. */
-  static async atPrompt(machine: VirtualMachine, limitMs: number): Promise<DebianShell> {
-    await machine.serial.waitFor(/[#$] $/, limitMs);
-    const shell = new DebianShell(machine);
-    // Kernel messages in the middle of an answer are no answer; long lines are not folded.
-    await shell.run('dmesg -n 1; stty -echo cols 2000');
+    const shell = await DebianShell.atPrompt(machine);
+    await shell.run('until systemctl list-jobs | grep -q ^No; do sleep 0.2; done', GUEST_LIMIT_MS);
     return shell;
   }
 
+  /** Waits for the prompt of a root shell that needs no login. */
+  static async atPrompt(machine: VirtualMachine): Promise<DebianShell> {
+    await waitForPrompt(machine);
+    const shell = new DebianShell(machine);
+    await shell.quiet();
+    // Long lines are not folded.
+    await shell.run('stty -echo cols 2000');
+    return shell;
+  }
+
+  /** Keeps the kernel's messages from the line: in the middle of an answer they are no answer. */
+  async quiet(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.run('dmesg -n 1', QUIET_LIMIT_MS);
+        return;
+      } catch (e) {
+        if (tries === QUIET_TRIES || this.#machine.serial.closed) throw e;
+      }
+    }
+  }
+
   /** Runs a command; returns what it printed. A non-zero exit throws. */
-  async run(command: string, limitMs = 60_000): Promise<string> {
+  async run(command: string, limitMs = COMMAND_LIMIT_MS): Promise<string> {
     const mark = `mark${++this.#commands}`;
     // The quotes keep the echoed command line from looking like the answer.
     this.#machine.serial.write(`echo "${mark}"-begin; ${command}; echo "${mark}"-end $?\r`);
@@ -100,7 +144,7 @@ export class DebianRoot {
 
   /** Fails unless e2fsck finds nothing at all to mend. */
   async assertClean(): Promise<void> {
-    const check = await new Running('e2fsck', ['-f', '-n', this.#device]).finished(120_000);
+    const check = await new Running('e2fsck', ['-f', '-n', this.#device]).finished();
     assert.equal(check.code, 0, check.stdout + check.stderr);
   }
 }

@@ -17,7 +17,7 @@ test(
     await rig.server.addMachine({ name, mac, drives: [await uefiDisk(rig.folder)] });
     const machine = await rig.boot({ name, mac, stage: 'uefi-http' });
     await machine.serial.waitFor(new RegExp(UEFI_DISK_SAYS), GUEST_LIMIT_MS);
-    await rig.server.waitStage(mac, 'disk', 5_000);
+    await rig.server.waitStage(mac, 'disk');
   }),
 );
 
@@ -36,7 +36,7 @@ async function houseServer(lab: Lab, folder: string): Promise<void> {
     `--dhcp-leasefile=${folder}/house.leases`,
     `--pid-file=${folder}/house.pid`,
   ]);
-  await dnsmasq.waitFor(/DHCP, IP range/, 10_000);
+  await dnsmasq.waitFor(/DHCP, IP range/);
 }
 
 test(
@@ -52,7 +52,7 @@ test(
       await rig.server.addMachine({ name, mac, drives: [disk] });
       const machine = await rig.boot({ name, mac, stage: 'bios-vendor' });
       await machine.serial.waitFor(/WROTE 80\n/, GUEST_LIMIT_MS);
-      await rig.server.waitStage(mac, 'loader', 5_000);
+      await rig.server.waitStage(mac, 'loader');
     },
   ),
 );
@@ -67,7 +67,7 @@ test(
       await rig.server.addMachine({ name, mac, drives: [await uefiDisk(rig.folder)] });
       const machine = await rig.boot({ name, mac, stage: 'uefi-pxe' });
       await machine.serial.waitFor(new RegExp(UEFI_DISK_SAYS), GUEST_LIMIT_MS);
-      await rig.server.waitStage(mac, 'loader', 5_000);
+      await rig.server.waitStage(mac, 'loader');
     },
   ),
 );

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DebianRoot, DebianShell } from './debian.ts';
+import { DebianRoot, DebianShell, waitForPrompt } from './debian.ts';
 import { debianDisk, kernelOf } from './images.ts';
 import { inRig } from './rig.ts';
 import { GUEST_LIMIT_MS, macOf } from '../lab/vm.ts';
@@ -16,7 +16,7 @@ test(
     const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
     const shell = await DebianShell.login(machine);
     for (const stage of ['ipxe', 'script', 'login', 'disk', 'os']) {
-      await rig.server.waitStage(mac, stage, 5_000);
+      await rig.server.waitStage(mac, stage);
     }
     assert.doesNotMatch(await shell.run('ls /sys/firmware'), /efi/);
     assert.match(await shell.run('cat /sys/firmware/ibft/target0/target-name'), /polyboot:bios1/);
@@ -46,10 +46,10 @@ test(
     });
     const machine = await rig.boot({ name, mac, stage: 'ipxe-rom' });
     // A shell with no job control is what init=/bin/sh gives: the root is mounted, nothing runs.
-    await machine.serial.waitFor(/# $/, GUEST_LIMIT_MS);
+    await waitForPrompt(machine);
     machine.serial.write(
       'echo "root"-is $(findmnt -no SOURCE /) $(cat /sys/block/sda/device/vendor)\r',
     );
-    await machine.serial.waitFor(/root-is \/dev\/sda\d/, 20_000);
+    await machine.serial.waitFor(/root-is \/dev\/sda\d/, GUEST_LIMIT_MS);
   }),
 );

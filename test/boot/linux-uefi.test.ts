@@ -12,8 +12,8 @@ test(
     await rig.server.addMachine({ name: 'uefi1', mac, drives: [image] });
     const machine = await rig.boot({ name: 'uefi1', mac, stage: 'uefi-pxe' });
     const shell = await DebianShell.login(machine);
-    await rig.server.waitStage(mac, 'loader', 20_000);
-    await rig.server.waitStage(mac, 'os', 20_000);
+    await rig.server.waitStage(mac, 'loader');
+    await rig.server.waitStage(mac, 'os');
     assert.match(await shell.run('ls /sys/firmware'), /efi/);
     await shell.run('echo written by the guest >/root/proof');
     await shell.powerOff();

@@ -7,7 +7,6 @@ import type { BootServer, DhcpRole, ServedMachine } from './server.ts';
 /** Loaders of Debian's iPXE package that the peers hand out by TFTP. */
 const LOADERS = ['undionly.kpxe', 'snponly.efi'];
 const HTTP_PORT = 8080;
-const START_LIMIT_MS = 15_000;
 
 /** How the stock programs are set up. */
 export type PeerOptions = {
@@ -133,7 +132,7 @@ http { access_log off; sendfile on; tcp_nopush on; ${paths}
     );
     const nginx = this.#lab.start('nginx', ['-c', conf, '-e', 'stderr']);
     this.#processes.push(nginx);
-    await nginx.waitFor(/start worker process \d+/, START_LIMIT_MS);
+    await nginx.waitFor(/start worker process \d+/);
   }
 
   async #startTarget(): Promise<void> {
@@ -142,7 +141,7 @@ http { access_log off; sendfile on; tcp_nopush on; ${paths}
     const portal = `portal=${this.#lab.ip}:3260`;
     const tgtd = this.#lab.start('tgtd', ['-f', '-C', this.#control, '--iscsi', portal]);
     this.#processes.push(tgtd);
-    await tgtd.waitFor(/registered|bs_init/, START_LIMIT_MS);
+    await tgtd.waitFor(/registered|bs_init/);
   }
 
   async #startDnsmasq(role: DhcpRole, options: PeerOptions): Promise<void> {
@@ -180,7 +179,7 @@ http { access_log off; sendfile on; tcp_nopush on; ${paths}
     const argv = [general, files, listen, log, tags, boot, loader, tuned].flat();
     const dnsmasq = this.#lab.start('dnsmasq', argv);
     this.#processes.push(dnsmasq);
-    await dnsmasq.waitFor(/sockets bound exclusively|DHCP, (?:IP range|proxy)/, START_LIMIT_MS);
+    await dnsmasq.waitFor(/sockets bound exclusively|DHCP, (?:IP range|proxy)/);
   }
 
   /** Makes a target with one LUN; returns the URL by which iPXE reaches it. */

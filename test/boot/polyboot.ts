@@ -5,7 +5,6 @@ import { run, type Running } from '../lab/process.ts';
 import type { BootServer, DhcpRole, ServedMachine } from './server.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
-const START_LIMIT_MS = 30_000;
 
 /** Our own server: `polyboot up` with a configuration of its own, driven by the command line. */
 export class PolybootServer implements BootServer {
@@ -72,14 +71,14 @@ networks:
     return `iscsi:${this.#lab.ip}::3260:0:iqn.2026-11.org.polyboot:${machine}.${drive}`;
   }
 
-  async waitStage(mac: string, stage: string, limitMs: number): Promise<void> {
+  async waitStage(mac: string, stage: string): Promise<void> {
     const watch = this.#lab.start(process.execPath, [MAIN, 'watch', '--json', '--after', '0'], {
       env: this.#environment(),
     });
     try {
       // One event per line; the order of its fields says nothing.
       const event = `^(?=.*"mac":"${mac}")(?=.*"stage":"${stage}").*$`;
-      await watch.waitFor(new RegExp(event, 'm'), limitMs);
+      await watch.waitFor(new RegExp(event, 'm'));
     } finally {
       await watch.stop();
     }
@@ -134,7 +133,7 @@ networks:
 async function up(lab: Lab, folder: string): Promise<Running> {
   const config = join(folder, 'polyboot.yaml');
   const started = lab.start(process.execPath, [MAIN, 'up', '--config', config]);
-  await started.waitFor(/^ready/m, START_LIMIT_MS);
+  await started.waitFor(/^ready/m);
   return started;
 }
 

@@ -116,7 +116,7 @@ function startServer(
 }
 
 /** Two guests one after the other, the server's start and an image's copy, on a busy host. */
-const SCENARIO_LIMIT_MS = 2 * GUEST_LIMIT_MS + 120_000;
+const SCENARIO_LIMIT_MS = 2 * GUEST_LIMIT_MS + 300_000;
 
 /**
  * The options and the body of a test that has its own network, server and guests; a failure shows

@@ -37,7 +37,7 @@ export interface BootServer {
    * Waits until the server has seen that stage of the machine's boot. Servers without a story
    * return.
    */
-  waitStage(mac: string, stage: string, limitMs: number): Promise<void>;
+  waitStage(mac: string, stage: string): Promise<void>;
   /** The geometry that the server says iPXE will guess for a disk; undefined when it says none. */
   predictGeometry(image: string): Promise<readonly number[] | undefined>;
   /** Kills the server without a word (SIGKILL) and starts it again on the same state. */

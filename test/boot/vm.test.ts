@@ -16,9 +16,9 @@ import {
 import { need } from '../lab/need.ts';
 import { Lab } from '../lab/netns.ts';
 import { run, Running } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 
 const QEMU = { tools: ['qemu-system-x86_64', 'setpriv'] } as const;
-const LIMIT_MS = 60_000;
 
 /** A folder with a bootable disk made from a source of `test/boot/asm/`. */
 async function diskOf(t: TestContext, source: string): Promise<string> {
@@ -62,11 +62,11 @@ suite('virtual machine', () => {
     const machine = await started(t, machineWith(await diskOf(t, 'echo.asm')));
     assert.equal(machine.serial.text, '', 'nothing runs before power-on');
     await machine.powerOn();
-    await machine.serial.waitFor(/ECHO READY/, LIMIT_MS);
+    await machine.serial.waitFor(/ECHO READY/, GUEST_LIMIT_MS);
     await typeKeys(machine.qmp, 'Hi <shift+2>_{}~<ret>');
-    await machine.serial.waitFor(/^Hi @_\{\}~\n/m, LIMIT_MS);
+    await machine.serial.waitFor(/^Hi @_\{\}~\n/m, GUEST_LIMIT_MS);
     machine.serial.write('from the wire\r');
-    await machine.serial.waitFor(/from the wire/, LIMIT_MS);
+    await machine.serial.waitFor(/from the wire/, GUEST_LIMIT_MS);
     const screen = await readTextScreen(machine.qmp, machine.folder);
     assert.ok(screen.includes('ECHO READY ╔═╗'), screen.join('\n'));
     assert.ok(screen.includes('Hi @_{}~'), screen.join('\n'));
@@ -90,7 +90,7 @@ suite('virtual machine', () => {
     if (!need(t, { tools: [...QEMU.tools, 'nasm'] })) return;
     const machine = await started(t, machineWith(await diskOf(t, 'echo.asm')));
     await machine.powerOn();
-    await machine.serial.waitFor(/ECHO READY/, LIMIT_MS);
+    await machine.serial.waitFor(/ECHO READY/, GUEST_LIMIT_MS);
     await typeKeys(machine.qmp, '<esc>');
     assert.equal((await machine.ended()).reason, 'guest-reset');
     assert.equal(machine.running, false);
@@ -128,7 +128,7 @@ suite('virtual machine', () => {
       accel: 'tcg',
     });
     await machine.powerOn();
-    await machine.serial.waitFor(/BdsDxe|UEFI Interactive Shell/, LIMIT_MS);
+    await machine.serial.waitFor(/BdsDxe|UEFI Interactive Shell/, GUEST_LIMIT_MS);
     assert.ok((await stat(join(machine.folder, 'uefi-variables.fd'))).size > 0);
   });
 
@@ -150,7 +150,7 @@ suite('virtual machine', () => {
     t.after(() => rm(folder, { recursive: true }));
     const gone = new Running('tail', ['--pid', pid, '-f', '/dev/null']);
     owner.child.kill('SIGKILL');
-    assert.equal((await gone.finished(10_000)).code, 0);
+    assert.equal((await gone.finished()).code, 0);
   });
 
   test('nothing is left of a machine that cannot start', async (t) => {

@@ -83,10 +83,7 @@ export class InitiatorGuest {
     );
     try {
       await machine.powerOn();
-      const guest = new InitiatorGuest(
-        machine,
-        await DebianShell.atPrompt(machine, GUEST_LIMIT_MS),
-      );
+      const guest = new InitiatorGuest(machine, await DebianShell.atPrompt(machine));
       await guest.#prepare(ports);
       return guest;
     } catch (e) {
@@ -96,7 +93,7 @@ export class InitiatorGuest {
   }
 
   /** Runs a command; returns what it printed. A non-zero exit throws. */
-  async run(command: string, limitMs = 60_000): Promise<string> {
+  async run(command: string, limitMs?: number): Promise<string> {
     const printed = await this.#shell.run(command, limitMs);
     // The verifying load (load.ts) speaks on the same line.
     assert.doesNotMatch(printed, /^LOAD failed/m);
@@ -176,7 +173,7 @@ export class InitiatorGuest {
     await this.run('dmesg -n 8');
     return async (pattern) => {
       await this.machine.serial.waitFor(pattern, GUEST_LIMIT_MS);
-      await this.run('dmesg -n 1');
+      await this.#shell.quiet();
     };
   }
 
@@ -189,7 +186,7 @@ export class InitiatorGuest {
   async waitLog(file: string, pattern: string, afterLine: number): Promise<string> {
     // Not a pipe: the shell would wait for tail, which ends with the line after the one we want.
     const lines = `<(tail -n +${afterLine + 1} -f ${file})`;
-    return await this.run(`timeout 90 grep -E -m1 '${pattern}' < ${lines}`, 120_000);
+    return await this.run(`timeout 280 grep -E -m1 '${pattern}' < ${lines}`);
   }
 
   /** Pulls out the cable of a network card, or plugs it in. */

@@ -45,7 +45,8 @@ test(
       await guest.run('umount /mnt/a');
       await guest.logout(target.name());
       await target.process.stop();
-      assert.deepEqual(kinds(target.events), ['login', 'lost', 'login', 'logout']);
+      // Where everything is slow the guest may lose its patience more than once.
+      assert.match(kinds(target.events).join(' '), /^login( lost login)+ logout$/);
       await run('e2fsck', ['-f', '-n', file]);
     });
 

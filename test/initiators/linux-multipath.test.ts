@@ -55,6 +55,8 @@ test(
         ways.map((w) => `${w.portal},1 ${w.iqn}`),
       );
       for (const way of ways) paths.push(await guest.login(way, IMPATIENT));
+      // Discovery is one, too.
+      await target.waitEvent('login', 3);
       const isids = target.events.flatMap((e) => (e.kind === 'login' ? [e.session.isid] : []));
       assert.equal(new Set(isids.slice(1)).size, 2, String(isids));
     });
@@ -131,6 +133,8 @@ test(
       await target.process.stop('SIGKILL');
       target = await LabTarget.start(lab, config);
       await target.waitEvent('login', 2);
+      // The target is ahead of the guest, whose commands fail as long as it thinks a path is gone.
+      for (const path of paths) await running(guest, path);
       // The first command is told of the power on.
       for (const path of paths) await guest.run(`sg_turs ${path} || true`);
       assert.deepEqual(await reservation(guest, b), ['0xa1', 'Write Exclusive']);
@@ -160,6 +164,12 @@ async function persist(guest: InitiatorGuest, device: string, words: string): Pr
 /** A PERSISTENT RESERVE OUT that ends in RESERVATION CONFLICT. */
 async function refused(guest: InitiatorGuest, device: string, words: string): Promise<void> {
   assert.match(await guest.fails(`sg_persist -o ${words} ${device}`), /[Rr]eservation conflict/);
+}
+
+/** Waits until the guest sends commands to a disk again. */
+async function running(guest: InitiatorGuest, device: string): Promise<void> {
+  const state = `/sys/block/${device.replace('/dev/', '')}/device/state`;
+  await guest.run(`until grep -q running ${state}; do sleep 0.1; done`);
 }
 
 /** The registered keys, sorted. */

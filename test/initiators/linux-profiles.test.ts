@@ -129,6 +129,7 @@ test(
       await guest.fails(`iscsiadm ${nodeOf(name)} --login`);
       await guest.login(name, both(THEIRS));
       await guest.logout(name);
+      await target.waitEvent('logout', 1);
       const logins = target.events.filter((e) => e.kind === 'login');
       assert.deepEqual(
         logins.map((e) => e.session.authenticated),

@@ -20,7 +20,7 @@ const NEEDS = {
 } as const;
 
 /** A guest's boot, and all that is done in it, on a busy host. */
-const SITE_LIMIT_MS = 12 * 60_000;
+const SITE_LIMIT_MS = 45 * 60_000;
 
 /** One guest with initiators, on two private networks with our targets. */
 export type Site = {

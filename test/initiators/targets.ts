@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import type { TargetEvent } from '#iscsi/mod.ts';
 import type { Lab } from '../lab/netns.ts';
 import type { Running } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 import type { LabTargetConfig } from './target-config.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const LAB_TARGET = join(import.meta.dirname, 'target-process.ts');
-const START_LIMIT_MS = 30_000;
 
 /** A target as an initiator names it. */
 export type TargetName = {
@@ -36,7 +36,7 @@ export class ExportedFile implements TargetName {
     const words = ['export', file, '--listen', lab.ip, '--port', String(port), ...flags];
     const started = lab.start(process.execPath, [MAIN, ...words]);
     const ready = /iscsi:\/\/([\d.]+:\d+)\/(\S+)\/0\n/;
-    const [, portal = '', iqn = ''] = await started.waitFor(ready, START_LIMIT_MS);
+    const [, portal = '', iqn = ''] = await started.waitFor(ready);
     return new ExportedFile(started, portal, iqn);
   }
 
@@ -57,7 +57,7 @@ export class LabTarget {
 
   static async start(lab: Lab, config: LabTargetConfig): Promise<LabTarget> {
     const started = lab.start(process.execPath, [LAB_TARGET, JSON.stringify(config)]);
-    await started.waitFor(/^ready /m, START_LIMIT_MS);
+    await started.waitFor(/^ready /m);
     return new LabTarget(started, config);
   }
 
@@ -74,7 +74,11 @@ export class LabTarget {
   }
 
   /** Waits until an event of this kind was told for the `count`th time. */
-  async waitEvent(kind: TargetEvent['kind'], count: number, limitMs = 60_000): Promise<void> {
+  async waitEvent(
+    kind: TargetEvent['kind'],
+    count: number,
+    limitMs = GUEST_LIMIT_MS,
+  ): Promise<void> {
     const pattern = new RegExp(`(?:^\\{"kind":"${kind}"[^]*?){${count}}`, 'm');
     await this.process.waitFor(pattern, limitMs);
   }
