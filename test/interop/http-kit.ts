@@ -22,14 +22,15 @@ export class Bench {
   readonly clock: FakeClock;
   readonly folder: string;
   readonly seen: Seen[] = [];
-  #wake: (() => void) | undefined;
+  readonly #started: string[] = [];
+  readonly #waiting: (() => void)[] = [];
 
   private constructor(folder: string, resolve: Resolve | undefined) {
     this.folder = folder;
     this.clock = new FakeClock(Date.UTC(2030, 0, 1));
     const tell = (event: string, transfer: HttpTransfer, sentBytes: number, why: string): void => {
       this.seen.push({ event, transfer, sentBytes, why });
-      this.#wake?.();
+      this.#wake();
     };
     this.server = new HttpServer({
       listen: [{ address: '127.0.0.1', port: 0 }],
@@ -38,7 +39,10 @@ export class Bench {
         resolve: resolve ?? (({ path }) => ({ kind: 'file', root: folder, path })),
       },
       observer: {
-        started() {},
+        started: ({ path }) => {
+          this.#started.push(path);
+          this.#wake();
+        },
         finished: (transfer, sentBytes) => {
           tell('finished', transfer, sentBytes, '');
         },
@@ -88,11 +92,23 @@ export class Bench {
   /** Waits until the observer has been told of `count` ends. */
   async told(count: number): Promise<readonly Seen[]> {
     while (this.seen.length < count) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     return this.seen;
+  }
+
+  /**
+   * Waits until answers for a path have begun `count` times. What another connection was answered
+   * says nothing of it: the server reads sockets in any order.
+   */
+  async started(path: string, count = 1): Promise<void> {
+    while (this.#started.filter((p) => p === path).length < count) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 }
 
@@ -125,6 +141,11 @@ export class Client {
 
   send(text: string | Buffer): void {
     this.socket.write(text);
+  }
+
+  /** Waits until so many bytes came that were not read as an answer. */
+  async received(bytes: number): Promise<void> {
+    await this.#until(() => this.#received.length + this.#chunkBytes, bytes);
   }
 
   /** The next answer; for HEAD and 304 without a body. */
