@@ -93,13 +93,13 @@ test('a full socket takes a part, then nothing; a closed one is an error, and no
   far.pause();
   const message = new GatherSend();
   let sent = BYTES.length;
-  while (sent === BYTES.length) {
+  // Behind a part there can be room again: the far side's kernel takes in what it has not yet.
+  while (sent > 0) {
     message.add(map.address, BYTES.length);
     sent = message.send(fd);
+    assert.ok(sent <= BYTES.length);
   }
-  assert.ok(sent === SOCKET_FULL || (sent > 0 && sent < BYTES.length));
-  message.add(map.address, BYTES.length);
-  assert.equal(message.send(fd), SOCKET_FULL);
+  assert.equal(sent, SOCKET_FULL);
   near.destroy();
   await once(near, 'close');
   message.add(map.address, 1);
