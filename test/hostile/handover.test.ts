@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +10,7 @@ import { NO_DIGESTS, Stage, encodeLoginRequest, framePdu } from '#iscsi/pdu/mod.
 import { encodeText } from '#iscsi/text.ts';
 import type { KeyValue } from '#iscsi/text.ts';
 import { DataPlane } from '../../src/app/data-plane.ts';
+import { freePort } from '../lab/free-port.ts';
 import { RawInitiator, USUAL_KEYS, loginRequest } from './raw-initiator.ts';
 import type { LoginAnswer } from './raw-initiator.ts';
 
@@ -25,10 +23,7 @@ type Site = { readonly plane: DataPlane; readonly dial: () => Promise<RawInitiat
 
 async function site(t: TestContext): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'polyboot-handover-'));
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
+  const port = await freePort();
   const plane = await DataPlane.start({
     portals: [{ address: '127.0.0.1', port }],
     threads: THREADS,

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { mkdtempSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -18,6 +17,7 @@ import {
   writeBytes,
 } from '../conformance/block-device.ts';
 import type { Subject } from '../conformance/block-device.ts';
+import { freePort } from '../lab/free-port.ts';
 import { need } from '../lab/need.ts';
 import { Running, run } from '../lab/process.ts';
 
@@ -34,20 +34,6 @@ function home(): Home {
       rmSync(path, { recursive: true, force: true });
     },
   };
-}
-
-/** A port that was free a moment ago. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const at = server.address();
-      server.close(() => {
-        resolve(typeof at === 'object' && at !== null ? at.port : 0);
-      });
-    });
-  });
 }
 
 const ended = (device: BlockDevice): Promise<void> =>
