@@ -47,6 +47,7 @@ export class WireInitiator {
   #incoming: Buffer = Buffer.alloc(0);
   #cmdSn = 1;
   #tag = 0;
+  #loggedIn: (status: number) => void = () => {};
   /** What a callback threw first; the test looks at the end. */
   failure: unknown = null;
   /** Called when one throws. */
@@ -75,18 +76,28 @@ export class WireInitiator {
   ): Promise<WireInitiator> {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true });
     await once(socket, 'connect');
-    const answer = once(socket, 'data') as Promise<[Buffer]>;
-    socket.write(framePdu(loginRequest(target, name), NO_DIGESTS));
-    const gone = once(socket, 'close').then(() => null);
-    const first = await Promise.race([answer, gone]);
-    assert.ok(first !== null, 'the target closed the connection at login');
-    assert.equal(decodeLoginResponse(parsePdu(first[0], NO_DIGESTS)).status, 0);
     const initiator = new WireInitiator(socket);
+    assert.equal(await initiator.#enter(loginRequest(target, name)), 0);
     const cdb = Buffer.alloc(16);
     for (let lun = 0; lun < luns; lun++) {
       await initiator.run(lun, { name: 'TEST UNIT READY', cdb, out: null, inBytes: 0 });
     }
     return initiator;
+  }
+
+  /** Sends the one request of a login; resolves to its status. Rejects when the target dies. */
+  #enter(request: Pdu): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const gone = (): void => {
+        reject(new Error('the target closed the connection at login'));
+      };
+      this.#socket.once('close', gone);
+      this.#loggedIn = (status) => {
+        this.#socket.off('close', gone);
+        resolve(status);
+      };
+      this.#socket.write(framePdu(request, NO_DIGESTS));
+    });
   }
 
   /** Commands without an answer. */
@@ -181,6 +192,9 @@ export class WireInitiator {
   #pdu(pdu: Pdu): void {
     const opcode = opcodeOf(pdu);
     if (opcode === Opcode.R2T) return this.#dataOut(pdu);
+    if (opcode === Opcode.LOGIN_RESPONSE) return this.#loggedIn(decodeLoginResponse(pdu).status);
+    // A ping to who said nothing for a while; what is sent next is answer enough.
+    if (opcode === Opcode.NOP_IN) return undefined;
     if (opcode === Opcode.DATA_IN) {
       const p = decodeDataIn(pdu);
       const pending = this.#pendingOf(p.initiatorTaskTag);

@@ -64,6 +64,8 @@ async function readOn(target: ExportProcess, play: Play, n: number): Promise<num
     const peer = await target.enter({ initiator: `iqn.2026-11.test:reader-${n}` });
     const reader = new Reader(peer);
     play.now.add(reader);
+    // It was over while this one came again: nobody else will tell it.
+    if (play.over) reader.stop();
     await reader.run();
     play.now.delete(reader);
     good += reader.good;

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { NO_BYTES, NO_DIGESTS, Opcode, RESERVED_TAG, Stage } from '#iscsi/pdu/mod.ts';
-import { decodeDataIn, decodeLoginResponse, decodeR2t } from '#iscsi/pdu/mod.ts';
+import { decodeDataIn, decodeLoginResponse, decodeNopIn, decodeR2t } from '#iscsi/pdu/mod.ts';
 import { decodeScsiResponse, encodeDataOut, encodeLoginRequest } from '#iscsi/pdu/mod.ts';
 import { encodeNopOut, encodeScsiCommand, framePdu, lengthsOf, opcodeOf } from '#iscsi/pdu/mod.ts';
 import { encodeTaskManagementRequest, paddingBytes, parsePdu } from '#iscsi/pdu/mod.ts';
@@ -237,7 +237,10 @@ export class RawInitiator {
     assert.fail('the unit is not ready');
   }
 
-  /** Data and status of a command, with its R2Ts answered from `write`. */
+  /**
+   * Data and status of a command, with its R2Ts answered from `write`. A ping of the target is
+   * answered, too: it comes to whoever said nothing for a while, as happens on a busy host.
+   */
   async result(tag: number, write: Uint8Array = NO_BYTES): Promise<RawResult> {
     const data: Buffer[] = [];
     for (;;) {
@@ -252,6 +255,8 @@ export class RawInitiator {
         assert.equal(part.initiatorTaskTag, tag, 'data of this task');
         data.push(Buffer.from(part.data));
         if (part.hasStatus) return { ...part, sense: NO_BYTES, data: Buffer.concat(data) };
+      } else if (opcode === Opcode.NOP_IN && decodeNopIn(pdu).initiatorTaskTag === RESERVED_TAG) {
+        this.#pong(decodeNopIn(pdu).targetTransferTag);
       } else {
         assert.equal(opcode, Opcode.SCSI_RESPONSE, `unexpected opcode 0x${opcode.toString(16)}`);
         const response = decodeScsiResponse(pdu);
@@ -276,6 +281,13 @@ export class RawInitiator {
         ...more,
       }),
     );
+  }
+
+  /** The answer to a ping of the target. */
+  #pong(targetTransferTag: number): void {
+    const tags = { initiatorTaskTag: RESERVED_TAG, targetTransferTag, lun: 0 };
+    const sn = { cmdSn: this.cmdSn, expStatSn: 0 };
+    this.send(encodeNopOut({ immediate: true, ...tags, ...sn, data: NO_BYTES }));
   }
 
   /** A ping; its echo is the proof that everything before it was taken. */
