@@ -12,6 +12,7 @@ import { seekData, seekHole } from '#os/mod.ts';
 import { readTextScreen, VirtualMachine } from '#vm/mod.ts';
 import { need } from '../lab/need.ts';
 import { run } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 
 const MIB = 2 ** 20;
 const IDENTITY = { label: 'POLYBOOT', diskSignature: 0x1234, serial: 0xcafe1234, timeMs: 1.7e12 };
@@ -174,7 +175,7 @@ async function screenShows(machine: VirtualMachine, pattern: RegExp): Promise<vo
   for (;;) {
     const screen = (await readTextScreen(machine.qmp, machine.folder)).join('\n');
     if (pattern.test(screen)) return;
-    assert.ok(machine.elapsedMs < 60_000, `no ${pattern} on the screen:\n${screen}`);
+    assert.ok(machine.elapsedMs < GUEST_LIMIT_MS, `no ${pattern} on the screen:\n${screen}`);
     await delay(100);
   }
 }

@@ -119,7 +119,7 @@ test('an NBD export, over its socket', async (t) => {
 
 /** qemu-nbd says nothing when it is ready: asked until it answers. */
 async function connected(t: TestContext, url: string): Promise<{ process: Running; url: string }> {
-  const deadlineMs = performance.now() + 20_000;
+  const deadlineMs = performance.now() + 120_000;
   for (;;) {
     try {
       return await exporting(t, url);

@@ -6,6 +6,7 @@ import { suite, test } from 'node:test';
 import { HttpServer, type BootRequest } from '#http/mod.ts';
 import { need } from '../lab/need.ts';
 import { run } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 import { Bench } from './http-kit.ts';
 import { MAC_PATH, IpxeLab } from './ipxe-lab.ts';
 
@@ -108,8 +109,14 @@ suite('boot listener and real clients', () => {
     const lab = await IpxeLab.startHttpBoot(t, site, '/loader/snponly.efi');
     const first = await lab.request('/loader/snponly.efi');
     assert.equal(first.method, 'HEAD');
-    await lab.site.waitFor(/^request .*"method":"GET","path":"\/loader\/snponly\.efi"/m, 60_000);
-    await lab.site.waitFor(/^finished .*snponly\.efi","status":200,"sentBytes":[1-9]/m, 60_000);
+    await lab.site.waitFor(
+      /^request .*"method":"GET","path":"\/loader\/snponly\.efi"/m,
+      GUEST_LIMIT_MS,
+    );
+    await lab.site.waitFor(
+      /^finished .*snponly\.efi","status":200,"sentBytes":[1-9]/m,
+      GUEST_LIMIT_MS,
+    );
     await lab.request(`/boot/${MAC_PATH}.ipxe`);
   });
 });

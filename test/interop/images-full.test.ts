@@ -19,7 +19,8 @@ function smallLibrary(t: TestContext): { folder: string; library: ImageLibrary }
   mkdirSync(disk);
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', disk]);
   t.after(() => {
-    execFileSync('umount', [disk]);
+    // What was mapped of an image is let go of in the background.
+    execFileSync('umount', ['--lazy', disk]);
     rmSync(root, { recursive: true, force: true });
   });
   const folder = join(disk, 'library');

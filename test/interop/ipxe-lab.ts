@@ -7,14 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { readTextScreen, VirtualMachine, type MachineSpec, type NicSpec } from '#vm/mod.ts';
 import { Lab } from '../lab/netns.ts';
 import type { Running } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 import type { IpxeSiteOptions } from './ipxe-site.ts';
 
 /** The card of the machine under test, and how paths spell it. */
 export const MAC = '52:54:00:77:12:34';
 export const MAC_PATH = '52-54-00-77-12-34';
 export const BASE = 'http://10.77.0.1:8080';
-/** For firmware and iPXE together, on a busy host. */
-const LIMIT_MS = 120_000;
 const LOOK_AGAIN_MS = 250;
 
 /** A machine with iPXE, our boot listener, and a DHCP server that names a script. */
@@ -96,7 +95,7 @@ export class IpxeLab {
 
   /** The text screen once it matches: looked at again after a moment, as a person would. */
   async screenWith(pattern: RegExp): Promise<string> {
-    const deadlineMs = Date.now() + LIMIT_MS;
+    const deadlineMs = Date.now() + GUEST_LIMIT_MS;
     let text = '';
     while (Date.now() < deadlineMs) {
       text = (await readTextScreen(this.machine.qmp, this.machine.folder)).join('\n');
@@ -113,7 +112,7 @@ export class IpxeLab {
     const values = Object.entries(query).map(([k, v]) => `(?=.*"${k}":"${v}")`);
     const line = await this.site.waitFor(
       new RegExp(`^request (?=.*"path":"${escaped}")${values.join('')}(.*)$`, 'm'),
-      LIMIT_MS,
+      GUEST_LIMIT_MS,
     );
     return JSON.parse(line[0].slice('request '.length)) as SeenRequest;
   }

@@ -7,6 +7,7 @@ import { entryScript, machineScript, unknownScript, type MachineScript } from '#
 import { decodeIpxeError } from '#ipxe/mod.ts';
 import { typeKeys, type MachineSpec } from '#vm/mod.ts';
 import { need } from '../lab/need.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 import { BASE, IpxeLab, MAC_PATH } from './ipxe-lab.ts';
 
 const NEEDS = {
@@ -15,7 +16,6 @@ const NEEDS = {
   files: ['/usr/lib/ipxe/undionly.kpxe'],
 } as const;
 const SCRIPT = `/boot/${MAC_PATH}.ipxe`;
-const SERIAL_LIMIT_MS = 60_000;
 
 const MACHINE: MachineScript = {
   machine: 'bench-p4',
@@ -53,7 +53,7 @@ async function withLocalDisk(t: TestContext): Promise<Partial<MachineSpec>> {
 suite('scripts on the real iPXE', () => {
   test('unknown machine: introduces itself, shows a menu, leaves for the local disk', async (t) => {
     if (!need(t, NEEDS)) return;
-    const texts = { [SCRIPT]: [unknownScript({ baseUrl: BASE, timeoutMs: 6000 })] };
+    const texts = { [SCRIPT]: [unknownScript({ baseUrl: BASE, timeoutMs: 20_000 })] };
     const lab = await IpxeLab.start(t, { texts }, await withLocalDisk(t));
     const seen = await lab.request('/boot/report', { stage: 'register' });
     assert.equal(seen.query['mac'], MAC_PATH);
@@ -64,7 +64,7 @@ suite('scripts on the real iPXE', () => {
     assert.match(menu, /this machine is not set up yet/);
     assert.match(menu, /MAC 52:54:00:77:12:34 +Address 10\.77\.0\.\d+/);
     assert.match(menu, /Firmware pcbios, i386/);
-    await lab.machine.serial.waitFor(/LOCAL DISK/, SERIAL_LIMIT_MS);
+    await lab.machine.serial.waitFor(/LOCAL DISK/, GUEST_LIMIT_MS);
   });
 
   test('the menu of a known machine asks the server for what was chosen', async (t) => {
@@ -96,7 +96,7 @@ suite('scripts on the real iPXE', () => {
     assert.match(shown, /Check: .*TCP port 3260/);
     // The second fetch of the script is the machine trying again by itself.
     await typeKeys(lab.machine.qmp, '<esc>');
-    await lab.site.waitFor(new RegExp(`(request .*${SCRIPT}[^]*){2}`), 60_000);
+    await lab.site.waitFor(new RegExp(`(request .*${SCRIPT}[^]*){2}`), GUEST_LIMIT_MS);
   });
 
   test('credentials reach the target as they are, and are gone in the shell', async (t) => {
@@ -137,7 +137,7 @@ suite('scripts on the real iPXE', () => {
     const script = machineScript({ ...MACHINE, drives: [], plan });
     const files = { '/files/memtest': { root: '/boot', path: 'memtest86+x64.bin' } };
     const lab = await IpxeLab.start(t, { texts: { [SCRIPT]: [script] }, files });
-    await lab.machine.serial.waitFor(/Memtest86\+/, SERIAL_LIMIT_MS);
+    await lab.machine.serial.waitFor(/Memtest86\+/, GUEST_LIMIT_MS);
   });
 
   test('ISO plan: read by ranges, hooked as 0x80, its El Torito starts', async (t) => {
@@ -149,17 +149,17 @@ suite('scripts on the real iPXE', () => {
     const files = { '/images/ipxe.iso': { root: '/usr/lib/ipxe', path: 'ipxe.iso' } };
     const lab = await IpxeLab.start(t, { texts, files });
     const range = /^request .*"method":"GET","path":"\/images\/ipxe\.iso".*"range":"bytes=(\d+)-/m;
-    await lab.site.waitFor(range, SERIAL_LIMIT_MS);
-    await lab.site.waitFor(/^finished .*ipxe\.iso","status":206,/m, SERIAL_LIMIT_MS);
+    await lab.site.waitFor(range, GUEST_LIMIT_MS);
+    await lab.site.waitFor(/^finished .*ipxe\.iso","status":206,/m, GUEST_LIMIT_MS);
     // The iPXE on the ISO starts from scratch: it asks for the script once more.
-    await lab.site.waitFor(new RegExp(`(request .*${SCRIPT}[^]*){2}`), SERIAL_LIMIT_MS);
+    await lab.site.waitFor(new RegExp(`(request .*${SCRIPT}[^]*){2}`), GUEST_LIMIT_MS);
   });
 
   test('local disk plan on BIOS', async (t) => {
     if (!need(t, NEEDS)) return;
     const script = machineScript({ ...MACHINE, plan: { kind: 'local' } });
     const lab = await IpxeLab.start(t, { texts: { [SCRIPT]: [script] } }, await withLocalDisk(t));
-    await lab.machine.serial.waitFor(/LOCAL DISK/, SERIAL_LIMIT_MS);
+    await lab.machine.serial.waitFor(/LOCAL DISK/, GUEST_LIMIT_MS);
   });
 
   test('the entry script leads any machine to its own', async (t) => {
@@ -172,7 +172,7 @@ suite('scripts on the real iPXE', () => {
     const lab = await IpxeLab.start(t, { texts }, disk, `${BASE}/entry.ipxe`);
     const asked = await lab.request(SCRIPT);
     assert.match(asked.query['uuid'] ?? '', /^[0-9a-f-]{36}$/);
-    await lab.machine.serial.waitFor(/LOCAL DISK/, SERIAL_LIMIT_MS);
+    await lab.machine.serial.waitFor(/LOCAL DISK/, GUEST_LIMIT_MS);
   });
 
   test('UEFI: unknown machine and local disk, on the same script', async (t) => {
@@ -183,7 +183,7 @@ suite('scripts on the real iPXE', () => {
     assert.equal(seen.query['buildarch'], 'x86_64');
     // Status 1 gives the firmware its turn: it goes on with its next boot entry.
     const next = /failed to load Boot0001[^]*Start PXE over IPv4/;
-    await lab.machine.serial.waitFor(next, SERIAL_LIMIT_MS);
+    await lab.machine.serial.waitFor(next, GUEST_LIMIT_MS);
   });
 });
 

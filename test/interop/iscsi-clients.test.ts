@@ -82,7 +82,7 @@ function as(url: string, credentials: string, query = ''): string {
 async function fails(command: string, args: readonly string[]): Promise<string> {
   const child = new Running(command, args);
   child.child.stdin?.end();
-  const { code, stdout, stderr } = await child.finished(20_000);
+  const { code, stdout, stderr } = await child.finished();
   assert.notEqual(code, 0, `${command} should have failed:\n${stdout}${stderr}`);
   return stdout + stderr;
 }

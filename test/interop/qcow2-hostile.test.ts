@@ -280,7 +280,7 @@ test('hostile case 37: no space in a real file system, and on when there is agai
       await closed(device);
       await qemuChecks(image);
     } finally {
-      await run('umount', [folder]);
+      await run('umount', ['--lazy', folder]);
     }
   }
 });

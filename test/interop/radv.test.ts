@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { need } from '../lab/need.ts';
 import type { Running } from '../lab/process.ts';
+import { GUEST_LIMIT_MS } from '../lab/vm.ts';
 import { DhcpLab } from './dhcp-lab.ts';
 
 const MAC = '52:54:00:77:00:03';
@@ -31,12 +32,12 @@ test('QEMU’s iPXE of 2019 does not wait for IPv6 after one advertisement', asy
       `-netdev tap,id=n,ifname=${tap},script=no,downscript=no ` +
       `-device virtio-net-pci,netdev=n,mac=${MAC}`;
     bed.lab.start('qemu-system-x86_64', flags.split(' '));
-    await web.waitFor(/GET \/script HTTP/, 60_000);
-    assert.match(service.output, /answered fe80::5054:ff:fe77:3%br0 on br0/);
-    // Left alone it asks six times, with growing pauses that add up to 15.8 s.
+    await web.waitFor(/GET \/script HTTP/, GUEST_LIMIT_MS);
+    await service.waitFor(/answered fe80::5054:ff:fe77:3%br0 on br0/);
+    // Left alone it asks six times, with growing pauses that add up to 15.8 s; four are over in 3.8.
     await watch.waitFor(/fe77:3 > ff02::2/);
     const asked = watch.output.match(/fe80::5054:ff:fe77:3 > ff02::2: ICMP6, router solicitation/g);
-    assert.ok(asked !== null && asked.length <= 2, watch.output);
+    assert.ok(asked !== null && asked.length <= 4, watch.output);
   } finally {
     await bed.close();
   }
