@@ -60,8 +60,8 @@ export class DataOut {
   }
 
   /**
-   * What was negotiated about unsolicited data (RFC 7143 §13.10, 13.11, 13.14), when the command has
-   * come: `immediateBytes` are with it. Of one that needs no data none is wrong.
+   * What was negotiated about unsolicited data (RFC 7143 §13.10, 13.11, 13.14), when the command
+   * has come: `immediateBytes` are with it. Of one that needs no data none is wrong.
    */
   checkUnsolicited(task: Task, immediateBytes: number): void {
     if (task.state !== TaskState.RECEIVING && task.state !== TaskState.HELD) return;

@@ -34,7 +34,7 @@ test('QEMU’s iPXE of 2019 does not wait for IPv6 after one advertisement', asy
     bed.lab.start('qemu-system-x86_64', flags.split(' '));
     await web.waitFor(/GET \/script HTTP/, GUEST_LIMIT_MS);
     await service.waitFor(/answered fe80::5054:ff:fe77:3%br0 on br0/);
-    // Left alone it asks six times, with growing pauses that add up to 15.8 s; four are over in 3.8.
+    // Left alone it asks six times, with growing pauses (15.8 s in all; four are over in 3.8).
     await watch.waitFor(/fe77:3 > ff02::2/);
     const asked = watch.output.match(/fe80::5054:ff:fe77:3 > ff02::2: ICMP6, router solicitation/g);
     assert.ok(asked !== null && asked.length <= 4, watch.output);
