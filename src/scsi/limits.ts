@@ -15,6 +15,11 @@ export function compareBlocksMax(blockBytes: number): number {
 /** Operations that wait while a device is changed: four sessions with a full window of 256 each. */
 export const HELD_OPERATIONS_MAX = 1024;
 
+/** What a command moves at a time that sends or gets no data: a trip to the thread pool is paid. */
+export const PIECE_BYTES: number = 1024 * 1024;
+/** Such pieces of one unit in memory at a time: as many as keep a disk busy. */
+export const PIECES_MAX = 8;
+
 /** LBA STATUS descriptors of one answer: with the header 64 KiB. */
 export const LBA_STATUS_DESCRIPTORS_MAX = 4095;
 /** Of these in one turn of the event loop: each asks the file system, at some microseconds. */

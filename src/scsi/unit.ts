@@ -4,8 +4,7 @@ import type { BlockDevice } from '#block/mod.ts';
 import { Attentions } from './attention.ts';
 import { scsiErrorOf } from './block-sense.ts';
 import { u16, u32, u64, u8 } from './bytes.ts';
-import { GATHER_BYTES_MAX, Phase } from './command.ts';
-import type { Nexus, ScsiCommand } from './command.ts';
+import { GATHER_BYTES_MAX, Phase, type Nexus, type ScsiCommand } from './command.ts';
 import { commandsOf } from './commands.ts';
 import { flushDevice } from './device-io.ts';
 import { Finisher } from './finisher.ts';
@@ -16,6 +15,7 @@ import { Medium } from './medium.ts';
 import { ModePages } from './mode-pages.ts';
 import { swapDevice } from './online-change.ts';
 import type { MakeDevice } from './online-change.ts';
+import { PieceMemory } from './piece-memory.ts';
 import type { UnitIdentity, UnitOptions } from './profile.ts';
 import { Reservations } from './reservation.ts';
 import type { Registration, ReservationEvent } from './reservation.ts';
@@ -64,6 +64,7 @@ export class LogicalUnit {
   readonly attentions: Attentions;
   readonly commands: CommandTable;
   readonly copyResults = new CopyResults();
+  readonly pieces = new PieceMemory();
   /** Everything that reaches the device goes through here. */
   readonly gate: GateDevice;
   /** Where reads go: the gate. */

@@ -129,6 +129,41 @@ test('sanitize_failed: only SANITIZE is taken; EXIT FAILURE MODE only if it was 
   }
 });
 
+test('pieces: what moves much without sending it has eight pieces at a time, waited for or not', async () => {
+  const clock = new FakeClock();
+  let reads = 0;
+  const { one, unit } = bench(
+    {},
+    (memory) =>
+      new DelayDevice(
+        new ErrorDevice(memory, (o) => {
+          if (o === 'read') reads += 1;
+          return null;
+        }),
+        clock,
+        { readMs: 10 },
+      ),
+  );
+  const statuses: number[] = [];
+  for (let n = 0; n < 100; n++) {
+    statuses.push((await one.run(hex('34 02 00 00 00 00 00 08 00 00'))).status);
+  }
+  assert.ok(statuses.every((status, n) => status === (n < 8 ? 4 : 0)));
+  assert.equal(reads, 0, 'all wait for the disk');
+  clock.advance(10);
+  await settle();
+  assert.equal(reads, 8);
+  assert.ok(!unit.pieces.full);
+  const verified = Array.from({ length: 20 }, () => one.run(hex('2f 00 00 00 00 00 00 10 00 00')));
+  // Two pieces each.
+  for (const total of [16, 24, 32, 40, 48]) {
+    clock.advance(10);
+    await settle();
+    assert.equal(reads, total);
+  }
+  for (const each of verified) assert.equal((await each).status, 0);
+});
+
 test('medium_eject: prevented by any nexus, undone by its loss; loading is told to others', async () => {
   const { one, set } = bench({ removable: true });
   const two = new Initiator(set, TWO);

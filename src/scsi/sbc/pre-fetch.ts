@@ -1,16 +1,17 @@
 import { u8 } from '../bytes.ts';
 import { readDevice } from '../device-io.ts';
+import { PIECE_BYTES } from '../limits.ts';
 import { Status } from '../sense.ts';
 import { TRANSFER_BLOCKS_MAX } from '../table.ts';
 import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
 
 const IMMED = 0x02;
-const PIECE_BYTES = 1024 * 1024;
 
 /**
  * PRE-FETCH(10), (16) (SBC-3 §5.9, §5.10): reads the blocks into the page cache. CONDITION MET says
- * that all of them are there; GOOD that there were more than we read ahead.
+ * that all of them are there; GOOD that there were more than we read ahead, or that others are read
+ * already: what nobody waits for is bounded too.
  */
 export const preFetch: CommandBody = {
   begin(task) {
@@ -18,6 +19,7 @@ export const preFetch: CommandBody = {
       task.wait();
       return;
     }
+    if (task.unit.pieces.full) return task.good();
     task.good(fits(task) ? Status.CONDITION_MET : Status.GOOD);
     // Nobody waits, and the READ that follows tells what went wrong.
     fetch(task).catch(() => undefined);
@@ -35,10 +37,10 @@ function fits(task: Task): boolean {
 async function fetch(task: Task): Promise<void> {
   const { unit, offsetBytes } = task;
   const length = Math.min(task.blocks, TRANSFER_BLOCKS_MAX) * unit.blockBytes;
-  const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, length));
-  for (let done = 0; done < length; done += piece.length) {
-    task.checkpoint();
-    const part = piece.subarray(0, Math.min(piece.length, length - done));
-    await readDevice(unit.reader, offsetBytes + done, part);
+  for (let done = 0; done < length; done += PIECE_BYTES) {
+    await unit.pieces.use(length - done, (piece) => {
+      task.checkpoint();
+      return readDevice(unit.reader, offsetBytes + done, piece);
+    });
   }
 }

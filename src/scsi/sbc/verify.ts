@@ -2,6 +2,7 @@ import { FilterDevice } from '#block/mod.ts';
 import type { BlockDevice, BlockDone } from '#block/mod.ts';
 import { u8 } from '../bytes.ts';
 import { readDevice } from '../device-io.ts';
+import { PIECE_BYTES } from '../limits.ts';
 import { ScsiError, Sense } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
@@ -9,9 +10,6 @@ import { CompareDevice, firstDifference } from './compare-device.ts';
 
 /** BYTCHK (SBC-3 §5.33): read only; compare with as much data; with one block, over and over. */
 const ByteCheck = { NONE: 0, ALL: 1, ONE: 3 } as const;
-
-/** The medium is read in pieces of this size. */
-const PIECE_BYTES = 1024 * 1024;
 
 function byteCheck(task: Task): number {
   const value = (u8(task.cdb, 1) >> 1) & 0x03;
@@ -52,17 +50,17 @@ export const verify: CommandBody = {
 /** Reads every block, and compares each with `pattern` when there is one. */
 async function readAll(task: Task, pattern: Buffer | null): Promise<void> {
   const { unit } = task;
-  const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, task.lengthBytes));
   const end = task.offsetBytes + task.lengthBytes;
-  for (let at = task.offsetBytes; at < end; at += piece.length) {
-    task.checkpoint();
-    const part = piece.subarray(0, Math.min(piece.length, end - at));
-    await readDevice(unit.reader, at, part);
-    if (pattern === null) continue;
-    for (let block = 0; block < part.length; block += unit.blockBytes) {
-      const difference = firstDifference(part, block, pattern, 0, unit.blockBytes);
-      if (difference >= 0) throw miscompare(task, at + block);
-    }
+  for (let at = task.offsetBytes; at < end; at += PIECE_BYTES) {
+    await unit.pieces.use(end - at, async (piece) => {
+      task.checkpoint();
+      await readDevice(unit.reader, at, piece);
+      if (pattern === null) return;
+      for (let block = 0; block < piece.length; block += unit.blockBytes) {
+        const difference = firstDifference(piece, block, pattern, 0, unit.blockBytes);
+        if (difference >= 0) throw miscompare(task, at + block);
+      }
+    });
   }
 }
 

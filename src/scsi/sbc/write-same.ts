@@ -1,6 +1,6 @@
 import { u8 } from '../bytes.ts';
 import { discardDevice, writeDevice, zeroDevice } from '../device-io.ts';
-import { WRITE_SAME_BLOCKS_MAX } from '../limits.ts';
+import { PIECE_BYTES, WRITE_SAME_BLOCKS_MAX } from '../limits.ts';
 import { ScsiError } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
@@ -9,7 +9,6 @@ import { settleWrite } from './read-write.ts';
 const UNMAP = 0x08;
 const NDOB = 0x01;
 const WRITE_SAME_16 = 0x93;
-const PIECE_BYTES = 1024 * 1024;
 
 /** WRITE SAME(10), (16) (SBC-3 §5.47, §5.48). A count of zero reaches to the last block. */
 export const writeSame: CommandBody = {
@@ -41,11 +40,10 @@ function countByte(task: Task): number {
 
 async function fill(task: Task, block: Buffer): Promise<void> {
   const { unit, offsetBytes, lengthBytes } = task;
-  const whole = Math.min(lengthBytes, PIECE_BYTES - (PIECE_BYTES % block.length));
-  const piece = Buffer.alloc(whole, block);
-  for (let done = 0; done < lengthBytes; done += piece.length) {
-    task.checkpoint();
-    const part = piece.subarray(0, Math.min(piece.length, lengthBytes - done));
-    await writeDevice(unit.writer, offsetBytes + done, part);
+  for (let done = 0; done < lengthBytes; done += PIECE_BYTES) {
+    await unit.pieces.use(lengthBytes - done, (piece) => {
+      task.checkpoint();
+      return writeDevice(unit.writer, offsetBytes + done, piece.fill(block));
+    });
   }
 }

@@ -4,11 +4,11 @@ import { ScsiError, Sense } from '../sense.ts';
 import type { CommandBody } from '../table.ts';
 import type { Task } from '../task.ts';
 import type { LogicalUnit } from '../unit.ts';
+import { PIECE_BYTES } from '../limits.ts';
 import { parseCopyList } from './copy-parameters.ts';
 import type { CopyDevice, CopyList, CopySegment } from './copy-parameters.ts';
 import { unitDesignators } from './designators.ts';
 
-const PIECE_BYTES = 1024 * 1024;
 /** The unit that the command was sent to, as a segment names it (SPC-4 §6.6.5.2). */
 const THIS_UNIT = 0xffff;
 
@@ -90,13 +90,13 @@ async function copySegment(
   // From the end when the ranges overlap upwards, or the copy would read its own writes.
   const backwards = source === target && to > from;
   const pieces = Math.ceil(lengthBytes / PIECE_BYTES);
-  const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, lengthBytes));
   for (let i = 0; i < pieces; i++) {
-    task.checkpoint();
     const at = (backwards ? pieces - 1 - i : i) * PIECE_BYTES;
-    const part = piece.subarray(0, Math.min(PIECE_BYTES, lengthBytes - at));
-    await readDevice(source.reader, from + at, part);
-    await writeDevice(target.writer, to + at, part);
+    await task.unit.pieces.use(lengthBytes - at, async (piece) => {
+      task.checkpoint();
+      await readDevice(source.reader, from + at, piece);
+      await writeDevice(target.writer, to + at, piece);
+    });
   }
 }
 
