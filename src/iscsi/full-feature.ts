@@ -143,7 +143,9 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#task = null;
     if (task === null) return;
     if (task.state === TaskState.HELD) {
-      if (this.#final) task.unsolicited = false;
+      if (!this.#final) return;
+      task.unsolicited = false;
+      task.outSn = 0;
     } else if (task.state === TaskState.RECEIVING) {
       if (this.#current === 'command') this.#dataOut.settleData(task);
       else if (this.#final) this.#dataOut.sequenceEnded(task);

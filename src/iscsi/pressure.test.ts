@@ -257,6 +257,30 @@ test('unsolicited data of a command that waits needs no leave for immediate data
   assert.deepEqual(device.content(2 * BLOCK, BLOCK), new Uint8Array(BLOCK));
 });
 
+test('a command that waited numbers the data it is asked for from zero', async () => {
+  const { device, i } = await gated([
+    ['InitialR2T', 'No'],
+    ['FirstBurstLength', '1024'],
+  ]);
+  const reader = i.commandPdu(readWrite('read', 0, 1), { read: true, expectedLengthBytes: BLOCK });
+  i.send(encodeScsiCommand(reader));
+  const data = pattern(4 * BLOCK);
+  const writer = i.commandPdu(readWrite('write', 0, 4), {
+    write: true,
+    attribute: ORDERED,
+    final: false,
+    expectedLengthBytes: data.length,
+  });
+  i.send(encodeScsiCommand(writer));
+  unsolicited(i, writer.initiatorTaskTag, 0, 0, data.slice(0, BLOCK));
+  unsolicited(i, writer.initiatorTaskTag, 1, BLOCK, data.slice(BLOCK, 2 * BLOCK), true);
+  device.gateOpen = true;
+  await device.release();
+  assert.equal((await i.result(reader.initiatorTaskTag)).status, 0);
+  assert.equal((await i.result(writer.initiatorTaskTag, data)).status, 0);
+  assert.deepEqual(device.content(0, data.length), data);
+});
+
 test('a command that is refused in its turn takes no data of the one that is being received', async () => {
   const { device, i } = await gated();
   const ordered = { read: true, attribute: ORDERED, expectedLengthBytes: BLOCK } as const;
