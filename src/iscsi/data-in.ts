@@ -65,7 +65,8 @@ export class DataIn {
       return true;
     }
     const blockBytes = device.blockBytes;
-    const lends = !session.dataDigest && output.lends;
+    const whole = aligned(task, session.segmentBytes, blockBytes);
+    const lends = whole && !session.dataDigest && output.lends;
     while (task.sentBytes < task.sendBytes) {
       if (output.full) return false;
       if (lends) {
@@ -74,14 +75,11 @@ export class DataIn {
         if (lent === 'lent') continue;
       }
       const length = Math.min(session.segmentBytes, task.sendBytes - task.sentBytes);
-      const whole = roundUp(length, blockBytes);
-      const at = output.reserve(session.overheadBytes + whole + 3);
+      const readBytes = roundUp(length, blockBytes);
+      const at = output.reserve(session.overheadBytes + readBytes + 3);
       const dataAt = at + session.headBytes;
       const from = task.extentOffsetBytes + task.sentBytes;
-      if (
-        !aligned(task, session.segmentBytes, blockBytes) ||
-        !this.#tryRead(task, from, dataAt, whole)
-      ) {
+      if (!whole || !this.#tryRead(task, from, dataAt, readBytes)) {
         if (task.phase === Phase.READ) this.#startCold(task);
         return true;
       }

@@ -32,6 +32,7 @@ const KEYS: readonly KeyValue[] = [
 function direct(
   units: LogicalUnitSet,
   device: RawDevice,
+  residentBytes: number,
 ): { scsi: ScsiTarget; lent: () => number } {
   let lent = 0;
   const lending = new Proxy(device, {
@@ -39,6 +40,7 @@ function direct(
       const value: unknown = Reflect.get(target, name, target);
       if (name === 'lend') {
         return (offset: number, length: number): number => {
+          if (offset + length > residentBytes) return 0;
           const address = target.lend(offset, length);
           if (address !== 0) lent += 1;
           return address;
@@ -71,15 +73,21 @@ type Site = {
   readonly server: TargetServer;
 };
 
-/** A file of `DISK_BYTES`, read once, behind a target on a socket. */
-async function site(t: TestContext): Promise<Site> {
+/**
+ * A file of `DISK_BYTES`, read once, behind a target on a socket. What is beyond its first
+ * `residentBytes` is never lent.
+ */
+async function site(
+  t: TestContext,
+  { blockBytes = BLOCK, residentBytes = DISK_BYTES } = {},
+): Promise<Site> {
   const folder = mkdtempSync(join(process.cwd(), '.pb-lent-'));
   const path = join(folder, 'disk.raw');
   const bytes = Buffer.from(DISK);
   writeFileSync(path, bytes);
   readFileSync(path);
-  const device = await openRaw(path);
-  const { scsi, lent } = direct(unitsOf(device), device);
+  const device = await openRaw(path, { blockBytes });
+  const { scsi, lent } = direct(unitsOf(device), device, residentBytes);
   const events: TargetEvent[] = [];
   const server = new TargetServer({
     observer: {
@@ -156,6 +164,20 @@ for (const [name, keys] of [
     assert.equal(s.server.plane.chunks.taken, 0);
   });
 }
+
+test('segments that are no whole blocks are not lent', async (t) => {
+  const blockBytes = 4096;
+  const s = await site(t, { blockBytes, residentBytes: DISK_BYTES - blockBytes });
+  const i = await RawInitiator.open({ port: s.port });
+  await i.login({ keys: [['MaxRecvDataSegmentLength', '1536']] });
+  await i.result(i.issue([0, 0, 0, 0, 0, 0]));
+  // The third segment begins in the last block but one and ends in the last one.
+  const cdb = readWrite('read', DISK_BYTES / blockBytes - 2, 2);
+  const tag = i.issue(cdb, { read: true, expectedLengthBytes: 2 * blockBytes });
+  const { status, data } = await i.result(tag);
+  assert.equal(status, 0);
+  assert.ok(data.equals(s.bytes.subarray(-2 * blockBytes)));
+});
 
 test('with data digests nothing is lent', async (t) => {
   const s = await site(t);
