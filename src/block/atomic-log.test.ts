@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -96,4 +98,41 @@ test('atomic-log_file: writes, empties itself, and finishes what a crash left be
   writeFileSync(path, 'noise');
   await (await AtomicLogFile.open(path, memory)).close();
   assert.ok(stored(memory).equals(OLD));
+});
+
+test('atomic-log_full: a log that is written in part only is no log, and nothing happened', async (t) => {
+  const home = mkdtempSync(join(tmpdir(), 'polyboot-atomic-'));
+  t.after(() => {
+    rmSync(home, { recursive: true, force: true });
+  });
+  const path = join(home, 'disk.atomic');
+  const memory = disk();
+  const log = await AtomicLogFile.open(path, memory);
+  t.after(() => log.close());
+  const probe = await open(path);
+  const handles = Object.getPrototypeOf(probe) as FileHandle;
+  await probe.close();
+  // As on a disk with room for 1,000 bytes: a short count, then the error.
+  let room = 1000;
+  const written = t.mock.method(
+    handles,
+    'write',
+    (bytes: Buffer, at: number, length: number, position: number) => {
+      const bytesWritten = Math.min(room, length);
+      if (bytesWritten === 0) return Promise.reject(new Error('ENOSPC: no space left on device'));
+      room -= bytesWritten;
+      writeFileSync(
+        path,
+        Buffer.concat([readFileSync(path), bytes.subarray(at, at + bytesWritten)]),
+      );
+      assert.equal(readFileSync(path).length, position + bytesWritten);
+      return Promise.resolve({ bytesWritten, buffer: bytes });
+    },
+  );
+  await assert.rejects(log.write(memory, 8192, NEW), { kind: 'no-space' });
+  assert.ok(stored(memory).equals(OLD));
+  assert.equal(readFileSync(path).length, 0);
+  written.mock.restore();
+  await log.write(memory, 8192, NEW);
+  assert.ok(stored(memory).equals(NEW));
 });

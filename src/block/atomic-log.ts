@@ -97,7 +97,7 @@ export class AtomicLogFile implements AtomicLog {
       await stored(device, offsetBytes, data.length),
     );
     try {
-      await this.#file.write(bytes, 0, bytes.length, 0);
+      await this.#writeLog(bytes);
       await this.#file.datasync();
     } catch (cause) {
       await this.#mustSucceed(this.#clear());
@@ -116,6 +116,13 @@ export class AtomicLogFile implements AtomicLog {
       await step;
     } catch (cause) {
       throw new BlockError('failed', 'an atomic write was left half done', 0, { cause });
+    }
+  }
+
+  /** A disk that fills up takes a part first, and says so only when asked for the rest. */
+  async #writeLog(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length;) {
+      at += (await this.#file.write(bytes, at, bytes.length - at, at)).bytesWritten;
     }
   }
 
