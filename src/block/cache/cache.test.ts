@@ -4,6 +4,7 @@ import { FakeClock, InternalError } from '#base/mod.ts';
 import { BlockError } from '../device.ts';
 import type { BlockDevice } from '../device.ts';
 import { CounterDevice } from '../filter/counter.ts';
+import { FilterDevice } from '../filter/base.ts';
 import { DelayDevice } from '../filter/delay.ts';
 import { ErrorDevice } from '../filter/error.ts';
 import { MemoryDevice } from '../memory.ts';
@@ -186,6 +187,31 @@ test('cache_random: whatever is asked in whatever order, the bytes are right', a
   await Promise.resolve();
   clock.advance(100);
   await Promise.all(reads);
+});
+
+test('cache_rescan: a short last block that is on its way while the disk grows is not kept', async () => {
+  class Growing extends FilterDevice {
+    size = 4 * KIB + 512;
+    override get sizeBytes(): number {
+      return this.size;
+    }
+  }
+  const clock = new FakeClock();
+  const below = new Growing(new DelayDevice(numbered(8 * KIB), clock, { readMs: 10 }));
+  const device = new CachedDevice(below, new HotBlocks(256 * KIB));
+  const before = read(device, 4 * KIB, 512);
+  const grown = new Promise((resolve) => {
+    device.rescan(resolve);
+    below.size = 8 * KIB;
+  });
+  assert.equal(await grown, null);
+  const joined = read(device, 4 * KIB, 4 * KIB);
+  clock.advance(10);
+  assert.ok(isNumbered(await before, 4 * KIB));
+  assert.ok(isNumbered(await joined, 4 * KIB), 'who comes meanwhile gets all of it');
+  const after = read(device, 6 * KIB, 512);
+  clock.advance(10);
+  assert.ok(isNumbered(await after, 6 * KIB));
 });
 
 test('block-table: leaves come and go with what they hold', () => {

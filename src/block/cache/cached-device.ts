@@ -87,8 +87,11 @@ export class CachedDevice extends FilterDevice {
   override rescan(done: BlockDone): void {
     const before = this.inner.sizeBytes;
     this.inner.rescan((error) => {
-      // The last block may have been a short one, and is no longer.
-      if (this.inner.sizeBytes !== before) this.#cache.forget(this.#table);
+      // The last block may have been a short one, and is no longer; nor is one on its way.
+      if (this.inner.sizeBytes !== before) {
+        this.#cache.forget(this.#table);
+        this.#fills.clear();
+      }
       done(error);
     });
   }
@@ -158,6 +161,7 @@ export class CachedDevice extends FilterDevice {
     for (let block = firstBlock; block < endBlock; block++) this.#fills.set(block, fill);
     this.inner.read(startBytes, bytes, 0, bytes.length, (error) => {
       for (let block = firstBlock; block < endBlock; block++) {
+        if (this.#fills.get(block) !== fill) continue;
         this.#fills.delete(block);
         const at = block * CACHE_BLOCK_BYTES - startBytes;
         const length = Math.min(CACHE_BLOCK_BYTES, bytes.length - at);
