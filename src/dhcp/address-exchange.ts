@@ -101,8 +101,8 @@ export class AddressExchange {
         mac: facts.mac,
         hostName: reservation?.hostName ?? facts.hostName,
         known: reservation !== undefined,
-        // A fixed address of another subnet cannot be used here (a machine that was carried over).
-        fixed: fixed !== undefined && inSubnet(subnet, fixed) ? fixed : undefined,
+        // One of another subnet cannot be used here (a machine carried over), nor can our own.
+        fixed: fixed !== undefined && canFix(subnet, fixed) ? fixed : undefined,
       },
     };
   }
@@ -352,4 +352,8 @@ export class AddressExchange {
   #delayMs({ reservation }: Case): number {
     return replyDelayMs(this.#context, reservation);
   }
+}
+
+function canFix(subnet: SubnetSite, address: number): boolean {
+  return inSubnet(subnet, address) && !subnet.plan.pool.excludes(address);
 }

@@ -88,6 +88,15 @@ test('a fixed address and a host name by MAC', () => {
   assert.deepEqual(answer.packet.options.get(OPTION.hostName), Buffer.from('nine'));
 });
 
+test('our own address, a router’s and the network’s are nobody’s, whatever was laid down', () => {
+  for (const address of [SERVER, '10.77.0.0', '10.77.0.255', '10.78.0.9']) {
+    const bench = new Bench({ reservations: { [macOf(9)]: { address } } });
+    assert.equal(bench.dora(macOf(9))?.packet.yiaddr, ip('10.77.0.50'), address);
+    const options = [wanted(address), server(SERVER)];
+    assert.equal(typeOf(bench.answer({ mac: macOf(9), type: request, options })), nak);
+  }
+});
+
 test('firmware, iPXE and the system of one machine share an address by MAC', () => {
   const bench = new Bench();
   const as = (id: string): number | undefined =>

@@ -26,6 +26,11 @@ export class AddressPool {
     return this.#inRanges(address) && !this.#excluded.has(address);
   }
 
+  /** True for what no client can have, by reservation either: ours, a router's, the network's. */
+  excludes(address: number): boolean {
+    return this.#excluded.has(address);
+  }
+
   /** The next address in turn, round and round; undefined for an empty pool. */
   next(): number | undefined {
     for (let tries = 0; tries <= this.#excluded.size; tries++) {
