@@ -12,7 +12,7 @@ type Known = Pick<AdminServices, 'machines' | 'images'>;
  * what came before it. Rejects with LabError, and what adding or freezing an image rejects with.
  */
 export async function applyLab(lab: Lab, dryRun: boolean, known: Known): Promise<ApplyResult> {
-  const { changes, put, remove, addImages, freezeImages, forgetImages } = planLab(lab, known);
+  const { changes, addImages, freezeImages, forgetImages } = planLab(lab, known);
   if (dryRun) return { dryRun, changes: [...changes] };
   const added: string[] = [];
   try {
@@ -22,6 +22,8 @@ export async function applyLab(lab: Lab, dryRun: boolean, known: Known): Promise
       added.push(name);
     }
     for (const name of freezeImages) await known.images.freeze(name);
+    // Machines booted and introduced themselves meanwhile: what they are now is what is changed.
+    const { put, remove } = planLab(lab, known);
     known.machines.commit({ put, remove });
   } catch (e) {
     for (const name of added) await known.images.remove(name);

@@ -77,6 +77,29 @@ test('a dump can be applied: here it changes nothing, elsewhere it makes the sam
   assert.deepEqual(bare, ['machines.p5.chap.secret: is missing (string)']);
 });
 
+test('a boot that begins while an image is added keeps what it took', async () => {
+  const services = new FakeServices();
+  await apply(services, { machines: { p4: { macs: [A], plan: 'local' } } });
+  services.machines.boot('p4', { plan: { kind: 'menu' } });
+  const { id } = services.machines.show('p4');
+  const add = services.images.add.bind(services.images);
+  services.images.add = async (path, options) => {
+    const image = await add(path, options);
+    services.machines.beginBoot(id);
+    services.machines.discover({ mac: B });
+    return image;
+  };
+  await apply(services, {
+    images: { dos: LAB.images.dos },
+    machines: { p4: { macs: [A, B], plan: 'local' } },
+  });
+  const p4 = services.machines.show('p4');
+  assert.deepEqual(p4.macs, [A, B]);
+  assert.deepEqual(p4.thisBoot, { plan: { kind: 'menu' } });
+  assert.equal(p4.nextBoot, undefined, 'a one-time boot is taken once');
+  assert.equal(services.machines.list().length, 1, 'who introduced itself became it');
+});
+
 test('what a section does not name goes; what the server made, and what is unknown, stays', async () => {
   const services = new FakeServices();
   await apply(services, LAB);
