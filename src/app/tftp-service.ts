@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { Clock, Log } from '#base/mod.ts';
 import { findLoaders, type FoundLoader } from '#ipxe/mod.ts';
 import { FolderFiles, TftpServer, type TftpFile, type TftpFiles } from '#tftp/mod.ts';
@@ -58,7 +59,7 @@ function sum(all: readonly Readonly<Record<string, number>>[]): Record<string, n
  * The folders of loaders, jailed. A loader that the distribution keeps elsewhere and links to
  * (Debian: ipxe.efi → /boot) is served by its exact name, and nothing else from where it lies.
  */
-class LoaderFolders implements TftpFiles {
+export class LoaderFolders implements TftpFiles {
   readonly #folders: FolderFiles;
   readonly #linked = new Map<
     string,
@@ -67,7 +68,8 @@ class LoaderFolders implements TftpFiles {
 
   constructor(folders: readonly string[]) {
     const { found } = findLoaders(folders);
-    const present = folders.filter((f) => found.some((l) => l.folder === f));
+    // Also one without any build that we know by name: a machine may name its own file in it.
+    const present = folders.filter((f) => statSync(f, { throwIfNoEntry: false })?.isDirectory());
     this.#folders = new FolderFiles(present);
     for (const loader of found) {
       if (present.includes(loader.root)) continue;
