@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { isIP } from 'node:net';
 import { UserError } from '#base/mod.ts';
 
 /** Who may speak on a listener. */
@@ -7,7 +8,13 @@ export type Access =
   /** The socket's mode and folder decide; no browser reaches it. */
   | { readonly kind: 'unix' }
   /** `hosts`: names under which people reach this listener, without port, lower case. */
-  | { readonly kind: 'tcp'; readonly hosts: readonly string[]; readonly token?: string };
+  | {
+      readonly kind: 'tcp';
+      readonly hosts: readonly string[];
+      /** It listens on every address, so any may stand in Host: a number is no rebound name. */
+      readonly anyAddress?: boolean;
+      readonly token?: string;
+    };
 
 /** The caller did not prove who it is: the one refusal with status 401. */
 export class Unauthorized extends UserError {
@@ -28,7 +35,7 @@ export class Unauthorized extends UserError {
  *   JSON (checked by content type, which makes browsers ask first).
  */
 export function checkAccess(access: Access, headers: IncomingHttpHeaders): void {
-  if (access.kind === 'tcp' && !access.hosts.includes(hostName(headers.host ?? '')))
+  if (access.kind === 'tcp' && !answersTo(access, hostName(headers.host ?? '')))
     throw refused('host-refused', `this listener does not answer to the name in "Host"`);
   if (headers.origin !== undefined && !ownOrigin(access, headers.origin, headers.host))
     throw refused('origin-refused', 'a page of another site made this request');
@@ -49,6 +56,10 @@ export function hostName(host: string): string {
   const bracketed = /^\[([0-9a-fA-F:.]+)\](:\d+)?$/.exec(host);
   if (bracketed !== null) return (bracketed[1] ?? '').toLowerCase();
   return host.replace(/:\d+$/, '').toLowerCase();
+}
+
+function answersTo(access: Access & { readonly kind: 'tcp' }, name: string): boolean {
+  return access.hosts.includes(name) || (access.anyAddress === true && isIP(name) !== 0);
 }
 
 function ownOrigin(access: Access, origin: string, host: string | undefined): boolean {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request, type IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -96,6 +97,28 @@ test('TCP on loopback answers without a token, elsewhere with it', async (t) => 
   const headers = { authorization: `Bearer ${token}` };
   assert.equal((await fetch(`${closed.url}/v1/status`, { headers })).status, 200);
   await closed.close();
+});
+
+test('on every address it answers to each of them, and to no name', async (t) => {
+  const path = join(folder(t), 'admin.sock');
+  const token = 'sixteen-chars-ok';
+  const statusAs = async (server: AdminServer, name: string, at: string): Promise<unknown> => {
+    const { port } = new URL(server.url ?? '');
+    const headers = { host: `${name}:${port}`, authorization: `Bearer ${token}` };
+    const asked = request({ host: at, port, path: '/v1/status', headers }).end();
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    answer.resume();
+    return answer.statusCode;
+  };
+  const all = await start(path, { tcp: { address: '0.0.0.0', port: 0, token } });
+  t.after(() => all.close());
+  assert.equal(await statusAs(all, '127.0.0.1', '127.0.0.1'), 200);
+  assert.equal(await statusAs(all, '127.0.0.2', '127.0.0.2'), 200);
+  assert.equal(await statusAs(all, 'evil.example', '127.0.0.1'), 403);
+  await all.close();
+  const one = await start(path, { tcp: { address: '127.0.0.1', port: 0, token } });
+  t.after(() => one.close());
+  assert.equal(await statusAs(one, '10.0.0.9', '127.0.0.1'), 403);
 });
 
 test('when the TCP port is taken nothing is left running', async (t) => {

@@ -90,6 +90,7 @@ async function listenTcp(
   const access = {
     kind: 'tcp' as const,
     hosts: names.map((name) => name.toLowerCase()),
+    anyAddress: address === '0.0.0.0' || address === '::',
     ...(token === undefined ? {} : { token }),
   };
   const app = await build({ ...rest, access });
