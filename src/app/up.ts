@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { startAdminServer, type AdminServer } from '#api/mod.ts';
-import { createLog, messageOf, systemClock, UserError } from '#base/mod.ts';
+import { createLog, EnvironmentError, messageOf, systemClock, UserError } from '#base/mod.ts';
 import { adminServices } from './admin-services.ts';
 import type { Config } from './config.ts';
 import { loadConfig } from './load-config.ts';
@@ -95,7 +95,23 @@ function tcpOptions(
     });
   }
   const at = { address: m[1] ?? '', port: Number(m[2]) };
-  return tokenFile === undefined ? at : { ...at, token: readFileSync(tokenFile, 'utf8').trim() };
+  return tokenFile === undefined ? at : { ...at, token: readToken(tokenFile) };
+}
+
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (e) {
+    throw new EnvironmentError(
+      'admin-token-file',
+      {
+        what: `cannot read the token of the admin API from ${file}`,
+        why: messageOf(e),
+        todo: `make it: (umask 077; openssl rand -hex 32 > ${file}), or correct admin.tokenFile`,
+      },
+      { cause: e },
+    );
+  }
 }
 
 /** What it serves and where; its last line begins with "ready", for people and for scripts. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -140,6 +140,16 @@ bench('up: every fault of a configuration at once, with its line', async (b) => 
   const { stderr } = await refused(b, config);
   assert.match(stderr, /polyboot\.yaml:3: http\.port/);
   assert.match(stderr, /polyboot\.yaml:5: networks\[0\]\.dhcp/);
+});
+
+bench('up: a token file that is not there is the person’s to make', async (b) => {
+  const config = await configure(b, PROXY);
+  const text = await readFile(config, 'utf8');
+  const admin = `admin: { listen: "0.0.0.0:8081", tokenFile: ${b.folder}/token, socket:`;
+  await writeFile(config, text.replace('admin: { socket:', admin));
+  const { stderr } = await refused(b, config);
+  assert.match(stderr, /cannot read the token of the admin API from .*token/);
+  assert.match(stderr, /openssl rand/);
 });
 
 bench('up: no such interface, and a loader folder without loaders', async (b) => {
