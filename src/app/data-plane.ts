@@ -1,5 +1,5 @@
 import type { Log, LogLevel } from '#base/mod.ts';
-import { messageOf } from '#base/mod.ts';
+import { EnvironmentError, messageOf } from '#base/mod.ts';
 import type { DriveExport } from '#boot/mod.ts';
 import {
   TargetServer,
@@ -43,6 +43,7 @@ export class DataPlane {
   readonly #options: Options;
   #wanted: readonly DriveExport[] = [];
   #turn: Promise<unknown> = Promise.resolve();
+  #stopping = false;
 
   private constructor(options: Options) {
     this.#options = options;
@@ -117,6 +118,7 @@ export class DataPlane {
 
   /** Asks initiators to log out, flushes and closes every image, ends the threads. */
   async stop(): Promise<void> {
+    this.#stopping = true;
     await Promise.all(
       this.#threads.map(async (thread) => {
         await thread.call('stop', {});
@@ -136,6 +138,10 @@ export class DataPlane {
    * all that goes, goes first.
    */
   async #sync(restarting: string | undefined): Promise<readonly DriveProblem[]> {
+    // A script that is asked for while we stop must not open a disk again.
+    if (this.#stopping) {
+      throw new EnvironmentError('stopping', { what: 'the server is being stopped' });
+    }
     const perThread = this.#homes.assign(this.#wanted);
     const more = restarting === undefined ? {} : { restarting };
     if (this.#threads.length > 1) {
@@ -176,6 +182,7 @@ export class DataPlane {
         this.#handOver(tell.home, tell.connection);
         return;
       case 'released':
+        if (this.#stopping) return;
         this.#inTurn(() => this.#sync(undefined)).catch((e: unknown) => {
           this.#options.log.error({ why: messageOf(e) }, 'drives could not be brought up to date');
         });

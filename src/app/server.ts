@@ -51,7 +51,7 @@ export class BootServer {
   readonly parts: ServerParts;
   readonly services: Services;
   readonly startedAtMs: number;
-  readonly #stops: (() => Promise<void> | void)[];
+  readonly #stops: Stop[];
 
   private constructor(built: Built, options: BootServerOptions) {
     this.options = options;
@@ -82,18 +82,20 @@ export class BootServer {
     }
   }
 
-  /** Stops in the reverse order: no new boots, then no disks, then the state. Idempotent. */
+  /** Stops in the reverse order: no new boots, then files and disks, then the state. Idempotent. */
   async stop(): Promise<void> {
     await unwind(this.#stops, this.options.log);
   }
 }
+
+type Stop = () => Promise<void> | void;
 
 type Built = {
   readonly networks: readonly BootNetwork[];
   readonly findings: readonly Finding[];
   readonly parts: ServerParts;
   readonly services: Services;
-  readonly stops: (() => Promise<void> | void)[];
+  readonly stops: Stop[];
 };
 
 async function look(
@@ -152,22 +154,27 @@ async function build(
     parts.timeline.close();
     rememberSchools(state.settings, parts.schools.proven());
   });
+  // What waits for clients to let go waits for all of them together: each has a second.
+  const serving: Stop[] = [];
+  stops.push(async () => {
+    await Promise.all(serving.map((stop) => endOne(stop, log)));
+  });
   const { plane, settled } = await startPlane(options, networks, parts);
   running.plane = plane;
-  stops.push(() => plane.stop());
+  serving.push(() => plane.stop());
   const http = await startHttp(options, networks, parts);
-  stops.push(() => http.stop());
+  serving.push(() => http.stop());
   const tftp = await startTftp({ config, networks, parts, clock, log });
-  stops.push(() => tftp.stop());
+  serving.push(() => tftp.stop());
   const dhcp = await startDhcp(options, networks, parts);
   stops.push(() => dhcp.close());
-  const serving = networks.filter(
-    (n) => n.config.dhcp === 'server' && n.config.routerAdvertisement,
-  );
+  const advertised = networks
+    .filter((n) => n.config.dhcp === 'server' && n.config.routerAdvertisement)
+    .map((n) => n.config.interface);
   const radv =
-    serving.length === 0
+    advertised.length === 0
       ? undefined
-      : await RadvService.start({ interfaces: serving.map((n) => n.config.interface), clock, log });
+      : await RadvService.start({ interfaces: advertised, clock, log });
   if (radv !== undefined) stops.push(() => radv.close());
   return { parts, services: { dhcp, radv, tftp, http, plane, settled } };
 }
@@ -242,13 +249,15 @@ async function startDhcp(
   });
 }
 
-async function unwind(stops: Built['stops'], log: Log): Promise<void> {
-  for (let stop = stops.pop(); stop !== undefined; stop = stops.pop()) {
-    try {
-      await stop();
-    } catch (e) {
-      // One service that cannot stop cleanly must not keep the others from flushing.
-      log.error({ why: messageOf(e) }, 'a service did not stop cleanly');
-    }
+async function unwind(stops: Stop[], log: Log): Promise<void> {
+  for (let stop = stops.pop(); stop !== undefined; stop = stops.pop()) await endOne(stop, log);
+}
+
+async function endOne(stop: Stop, log: Log): Promise<void> {
+  try {
+    await stop();
+  } catch (e) {
+    // One service that cannot stop cleanly must not keep the others from flushing.
+    log.error({ why: messageOf(e) }, 'a service did not stop cleanly');
   }
 }

@@ -120,6 +120,45 @@ for (const [mode, networks] of [
   });
 }
 
+/** Logs in to a drive and is deaf then, as iPXE is under DOS: no logout when it is asked for. */
+const DEAF = `
+const [address, machine] = process.argv.slice(1);
+const keys = ['InitiatorName=' + machine, 'TargetName=' + machine + '.0', 'SessionType=Normal', ''];
+const text = Buffer.from(keys.join('\\0'));
+const header = Buffer.alloc(48 + text.length + (-text.length & 3));
+header.set([0x43, 0x87]);
+header.writeUIntBE(text.length, 5, 3);
+header.set([0x80, 0, 0, 0, 0, 1], 8);
+header.set(text, 48);
+const socket = require('net').connect(3260, address);
+socket.write(header);
+socket.on('data', (d) => { if (d[0] === 0x23) console.log('login', d.readUInt16BE(36)); });`;
+
+/** Asks for a loader many times over and reads nothing. */
+const FULL = `
+const socket = require('net').connect(8080, process.argv[1]).pause();
+socket.write('GET /loader/ipxe.efi HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.repeat(20), () => console.log('asked'));
+setInterval(() => {}, 1000);`;
+
+bench('up: ends in time when neither a disk nor a file is let go of', async (b) => {
+  const config = await configure(b, SERVER);
+  const server = up(b, config);
+  await server.waitFor(/^ready/m);
+  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
+  const cli = (...args: string[]): Promise<string> =>
+    run(process.execPath, [MAIN, ...args], { env });
+  await cli('image', 'create', 'dos', '--preset', 'dos', '--size', '504M');
+  await cli('machine', 'add', 'p4', '--mac', '52:54:00:00:00:04', '--drive', 'dos');
+  const deaf = b.lab.start(process.execPath, ['-e', DEAF, b.lab.ip, 'iqn.2026-11.org.polyboot:p4']);
+  await deaf.waitFor(/login 0$/m);
+  const full = b.lab.start(process.execPath, ['-e', FULL, b.lab.ip]);
+  await full.waitFor(/asked/);
+  const startMs = performance.now();
+  const ended = await server.stop();
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.ok(performance.now() - startMs < STOP_LIMIT_MS, 'stopped in time');
+});
+
 bench('up: what was set is there after kill -9', async (b) => {
   const config = await configure(b, SERVER);
   const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
