@@ -88,6 +88,7 @@ test("iPXE's guess: a table laid out for any geometry gives that geometry back",
       assert.equal(text(guessGeometry([one], total)), text(g));
       assert.equal(text(guessGeometry([one], total, 'early')), text(g));
     }),
+    { seed: 1 },
   );
 });
 
@@ -104,6 +105,6 @@ test('presets: the geometry that was meant is the one that iPXE guesses, by ever
       assert.equal(text(guessGeometry(entries, total)), text(plan.geometry));
       assert.equal(text(guessGeometry(entries, total, 'early')), text(plan.geometry));
     }),
-    { numRuns: 60 },
+    { numRuns: 60, seed: 2 },
   );
 });

@@ -42,7 +42,7 @@ test('sparse copy: any pattern of data, holes and zeros arrives byte by byte', a
       );
       assert.equal(steps.at(-1), sizeBytes);
     }),
-    { numRuns: 40 },
+    { numRuns: 40, seed: 3 },
   );
 });
 
