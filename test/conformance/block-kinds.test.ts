@@ -5,7 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from '
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { systemClock } from '#base/mod.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { errnoOf, systemClock } from '#base/mod.ts';
 import {
   BasePool,
   CachedDevice,
@@ -74,6 +75,20 @@ readOnlySuite('loop device, read-only', () => loopDevice(true), LOOP);
 
 const ZRAM_CONTROL = '/sys/class/zram-control';
 
+/** Does it as soon as nobody has the device open: udev looks at what a writer has closed. */
+async function whenIdle(act: () => void): Promise<void> {
+  const deadlineMs = performance.now() + 60_000;
+  for (;;) {
+    try {
+      act();
+      return;
+    } catch (e) {
+      if (errnoOf(e) !== 'EBUSY' || performance.now() > deadlineMs) throw e;
+      await pause(50);
+    }
+  }
+}
+
 /** A disk of compressed memory: the only one here whose own blocks have 4096 bytes. */
 async function zramDevice(): Promise<Subject> {
   const id = readFileSync(`${ZRAM_CONTROL}/hot_add`, 'utf8').trim();
@@ -89,10 +104,11 @@ async function zramDevice(): Promise<Subject> {
   return {
     device,
     cleanUp: async () => {
-      writeFileSync(`/sys/block/zram${id}/reset`, '1');
-      writeFileSync(`${ZRAM_CONTROL}/hot_remove`, id);
+      await whenIdle(() => {
+        writeFileSync(`/sys/block/zram${id}/reset`, '1');
+        writeFileSync(`${ZRAM_CONTROL}/hot_remove`, id);
+      });
       rmSync(node, { force: true });
-      await Promise.resolve();
     },
   };
 }
