@@ -92,7 +92,7 @@ export class LogicalUnit {
       this.update();
     });
     this.#finisher = new Finisher(this.gate, (command, e) => {
-      this.#end(command, e);
+      this.fail(command, e);
     });
     this.reader = this.gate;
     this.writer = new RangeLockDevice(this.gate);
@@ -200,7 +200,7 @@ export class LogicalUnit {
       row.body.begin(task);
       if (this.gate.shut && row.needs === 'medium') this.#hold(command);
     } catch (e) {
-      this.#end(command, e);
+      this.fail(command, e);
     }
   }
 
@@ -225,11 +225,6 @@ export class LogicalUnit {
       command.context.abandoned?.();
     }
     this.gate.cancel(command);
-  }
-
-  /** A device error in a READ or WRITE phase. */
-  fail(command: ScsiCommand, error: unknown): void {
-    this.#end(command, error, command.phase === Phase.READ ? 'read' : 'write');
   }
 
   /** Throws what stands against using the medium. */
@@ -380,16 +375,19 @@ export class LogicalUnit {
     }
   }
 
-  #end(command: ScsiCommand, thrown: unknown, direction?: 'read' | 'write'): void {
+  /** Ends a command with the status and sense of what was thrown, or of a device's error. */
+  fail(command: ScsiCommand, thrown: unknown): void {
     // Refused at the gate: what stands in the way (SANITIZE) says it better.
     const refused = thrown instanceof BlockError && thrown.kind === 'gone';
     const e = refused ? (this.medium.obstacle ?? thrown) : thrown;
-    const writes = command.context instanceof Task && command.context.row.writes;
+    const { context, phase } = command;
+    // VERIFY takes data from the initiator, and reads.
+    const writes = context instanceof Task ? context.row.writes : phase === Phase.WRITE;
     if (e instanceof BlockError && e.kind === 'failed') {
       this.medium.failed = true;
       this.update();
     }
-    const error = scsiErrorOf(e, direction ?? (writes ? 'write' : 'read'), this.blockBytes);
+    const error = scsiErrorOf(e, writes ? 'write' : 'read', this.blockBytes);
     command.phase = Phase.DONE;
     command.status = error.status;
     command.sense = this.encodeSense(error);

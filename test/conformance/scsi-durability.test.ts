@@ -136,6 +136,7 @@ test('errors: each kind has its sense, with the LBA', async () => {
     ['read', 'gone', '28 00 00 00 00 05 00 00 01 00', '2/05/00'],
     ['zero', 'no-space', '41 00 00 00 00 05 00 00 01 00', '7/27/07'],
     ['read', 'io', '2f 00 00 00 00 05 00 00 01 00', '3/11/00'],
+    ['read', 'io', '2f 02 00 00 00 05 00 00 01 00', '3/11/00'],
   ];
   for (const [operation, kind, cdb, sense] of cases) {
     const { one, memory } = bench(
