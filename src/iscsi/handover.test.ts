@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { FakeClock } from '#base/mod.ts';
 import { decodeLoginResponse, encodeLoginRequest, framePdu } from './pdu/mod.ts';
 import { NO_DIGESTS, parsePdu } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
+import { SocketTransport } from './socket-transport.ts';
 import { encodeText } from './text.ts';
 import type { KeyValue } from './text.ts';
 import { TEST_TARGET, testServer } from './testing/disk.ts';
@@ -157,6 +159,22 @@ test('discovery shows the targets of all threads, each once', async (t) => {
     'iqn.2026-11.test:other',
     TEST_TARGET,
   ]);
+});
+
+test('a connection for which there is no second descriptor is closed', async (t) => {
+  const listener = createServer({ pauseOnConnect: true });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  t.after(() => listener.close());
+  const accepted = once(listener, 'connection') as Promise<[Socket]>;
+  const client = connect((listener.address() as AddressInfo).port, '127.0.0.1').resume();
+  const closed = once(client, 'close');
+  const [socket] = await accepted;
+  const handle = Reflect.get(socket, '_handle') as object;
+  Reflect.defineProperty(handle, 'fd', { value: 2 ** 30 });
+  const transport = new SocketTransport(socket, Buffer.alloc(512), new FakeClock());
+  assert.throws(() => transport.detach(), { code: 'EBADF' });
+  await closed;
 });
 
 test('a server that stops takes no connection over', async () => {

@@ -127,11 +127,16 @@ export class SocketTransport implements Transport {
     this.#socket.destroy();
   }
 
-  /** Lets go of the connection and leaves it open: a descriptor for another thread. */
+  /**
+   * Lets go of the connection and leaves it open: a descriptor for another thread. Throws
+   * EnvironmentError (EMFILE) where there is none; then it is closed, since nobody has it any more.
+   */
   detach(): number {
-    const fd = duplicateDescriptor(this.#fd);
-    this.abort();
-    return fd;
+    try {
+      return duplicateDescriptor(this.#fd);
+    } finally {
+      this.abort();
+    }
   }
 
   #gone(reason: string): void {
