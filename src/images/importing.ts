@@ -11,6 +11,7 @@ import type { LibraryCore } from './core.ts';
 import { withDisk } from './device-io.ts';
 import { DiskFile } from './disk-file.ts';
 import { checkForeign, type ForeignFormat } from './foreign-formats.ts';
+import { cutShort, refuseCutShort } from './foreign-length.ts';
 import { formatUnknown, kindByName, type ImportFormat } from './formats.ts';
 import type { Image, ImageWork } from './image.ts';
 import { followed, type MakingVerbs } from './making.ts';
@@ -121,6 +122,8 @@ async function fillFromQcow2(path: string, fd: number, work: ImageWork): Promise
     },
   });
   if (report.errors > 0) throw broken(path, report.findings);
+  // The last cluster need not be whole, but it begins within the file.
+  if (report.endBytes - info.clusterBytes >= info.fileBytes) throw cutShort(path, info.fileBytes);
   ftruncateSync(fd, info.sizeBytes);
   await withDisk({ kind: 'qcow2', path }, 'read', (device) =>
     copyDisk(device, fileSink(fd), followed(work, info.sizeBytes)),
@@ -136,6 +139,7 @@ async function convert(
   work: ImageWork,
 ): Promise<number> {
   checkForeign(path, format);
+  await refuseCutShort(path, format, work.signal);
   const sizeBytes = await qemuImgSize(path, format, work);
   checkSize(path, sizeBytes);
   const whole = Math.ceil(sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { writeFileSync } from 'node:fs';
+import { truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -112,6 +112,26 @@ test('import: packed files are unpacked, with holes', async (t) => {
   writeFileSync(two, Buffer.concat([frame, Buffer.from([0]), frame.subarray(1)]));
   await assert.rejects(library.import(two), { code: 'packed-wrong' });
   assert.equal(readdirSync(folder).length, 4);
+});
+
+test('import: a file that was not copied completely is refused, not filled up with zeros', async (t) => {
+  const it = bench(t);
+  if (it === undefined) return;
+  const { root, folder, library } = it;
+  const raw = join(root, 'full.img');
+  writeFileSync(raw, Buffer.alloc(8 * MIB, 'full'));
+  for (const [ending, format, options] of FORMATS) {
+    for (const cutBytes of [70_000, 3 * MIB]) {
+      const path = join(root, `cut-${cutBytes}.${ending}`);
+      rmSync(path, { force: true });
+      qemuImg('convert', '-f', 'raw', '-O', format, ...options, raw, path);
+      // Packed as this pattern is, a part of the file stays what it is of the disk.
+      const { size } = statSync(path);
+      truncateSync(path, size > 4 * MIB ? size - cutBytes : Math.floor(size / 2));
+      await assert.rejects(library.import(path), `${ending} ${options.join(' ')} less ${cutBytes}`);
+    }
+  }
+  assert.deepEqual([library.list(), readdirSync(folder)], [[], []]);
 });
 
 test('import: what would open another file is refused unopened (hostile case 35)', async (t) => {
