@@ -53,8 +53,10 @@ export class LibraryCore {
   readonly repository: ImageRepository;
   readonly folder: LibraryFolder;
   readonly jobs = new Jobs();
-  /** Layers that a verb works on: they are served to nobody meanwhile. */
-  readonly #paused = new Set<string>();
+  /** Layers that verbs work on, and how many: they are served to nobody meanwhile. */
+  readonly #paused = new Map<string, number>();
+  /** Of these the ones whose system, held for a verb, goes on now. */
+  readonly #goingOn = new Set<string>();
 
   constructor(options: LibraryOptions) {
     this.options = options;
@@ -101,7 +103,7 @@ export class LibraryCore {
 
   /** True while a verb works on the layer. */
   isPaused(layer: string): boolean {
-    return this.#paused.has(layer);
+    return this.#paused.has(layer) && !this.#goingOn.has(layer);
   }
 
   /**
@@ -117,7 +119,7 @@ export class LibraryCore {
   ): Promise<T> {
     const live = this.options.live?.();
     if (live === undefined || layer.frozen !== undefined) return work();
-    this.#paused.add(layer.id);
+    this.#paused.set(layer.id, (this.#paused.get(layer.id) ?? 0) + 1);
     try {
       const users = await live.release(new Set([layer.id]));
       if (users.length === 0) return await work();
@@ -125,7 +127,10 @@ export class LibraryCore {
       if (online === undefined) throw inUseNow(image, users, verb);
       return await online;
     } finally {
-      this.#paused.delete(layer.id);
+      this.#goingOn.delete(layer.id);
+      const left = (this.#paused.get(layer.id) ?? 1) - 1;
+      if (left > 0) this.#paused.set(layer.id, left);
+      else this.#paused.delete(layer.id);
       await live.restore().catch((e: unknown) => {
         // What was done is done; that a drive is not served is told where it is asked for.
         this.options.log.error({ why: messageOf(e) }, 'drives could not be served again');
@@ -141,7 +146,7 @@ export class LibraryCore {
           return await work();
         } finally {
           // What is served in its place is asked for now.
-          this.#paused.delete(layer.id);
+          this.#goingOn.add(layer.id);
         }
       });
   }

@@ -453,6 +453,24 @@ test('a disk that a machine runs from: asked for, refused with its name, grown u
   assert.equal(library.get('a').sizeBytes, 16 * MIB);
 });
 
+test('a look at an image while a verb works on it gives its disk to nobody', async (t) => {
+  const it = bench(t);
+  const { library } = it;
+  await library.create('a', blank);
+  await library.snapshot('a');
+  const d = drive('a', 'exclusive');
+  const free = Promise.withResolvers<readonly string[]>();
+  it.live = { release: () => free.promise, restore: () => Promise.resolve() };
+  // A machine that got its disk now would lose what it wrote to it.
+  const flattening = library.flatten('a');
+  it.live = { ...it.live, release: () => Promise.resolve([]) };
+  await library.inspect('a');
+  assert.equal(library.diskOf(P4, d), undefined);
+  free.resolve([]);
+  await flattening;
+  assert.ok(library.diskOf(P4, d) !== undefined, 'and then it is served again');
+});
+
 test('a snapshot under a running system: its disk is swapped for the layer on top', async (t) => {
   const it = bench(t);
   const { library } = it;
