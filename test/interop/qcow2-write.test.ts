@@ -239,6 +239,30 @@ test('qcow2_grow: QEMU sees the new size, and zeros where the base goes on', asy
   }
 });
 
+test('qcow2_grow: what the tables have behind the disk (a machine’s memory) is no part of it', async (t) => {
+  if (!need(t, { tools: TOOLS })) return;
+  const folder = home(t);
+  for (const clusterBytes of [512, 64 * KIB]) {
+    const image = join(folder, `${clusterBytes}.qcow2`);
+    await createQcow2(image, { sizeBytes: 5 * MIB, clusterBytes });
+    await qemuIo(image, ['write -P 0x11 0 1M', 'write -P 0x22 3M 1M']);
+    const bytes = readFileSync(image);
+    bytes.writeBigUInt64BE(BigInt(2 * MIB + 512), 24);
+    writeFileSync(image, bytes);
+    const device = await openQcow2(image);
+    await asked((done) => {
+      device.grow(9 * MIB, done);
+    });
+    const oracle = Buffer.alloc(9 * MIB);
+    oracle.fill(0x11, 0, MIB);
+    assert.ok((await contents(device)).equals(oracle));
+    await closed(device);
+    await qemuChecks(image);
+    await toRaw(image, `${image}.raw`);
+    assert.ok(readFileSync(`${image}.raw`).equals(oracle));
+  }
+});
+
 test('qcow2_create refuses what exists, and an overlay is not opened without its base', async (t) => {
   const folder = home(t);
   const backing = { file: '/nowhere/base.raw', format: 'raw' as const };

@@ -143,11 +143,11 @@ export async function grow(engine: Engine, sizeBytes: number): Promise<void> {
     if (oldClusters > 0) await refcounts.add(old.start, oldClusters, -1);
   }
   // What the backing has behind the old end was not part of this disk, nor is it now.
-  const tail = Math.ceil(before / clusterBytes) * clusterBytes;
-  const zeroTo = Math.min(sizeBytes, Math.max(tail, backing?.sizeBytes ?? 0));
+  const zeroTo = Math.min(sizeBytes, backing?.sizeBytes ?? 0);
   image.sizeBytes = sizeBytes;
   try {
     if (zeroTo > before) await zeroer.zero(before, zeroTo - before, false);
+    await zeroTables(engine, before);
     await answered((done) => {
       engine.checkpointer.flush(done);
     });
@@ -158,6 +158,22 @@ export async function grow(engine: Engine, sizeBytes: number): Promise<void> {
     image.sizeBytes = before;
     sector.sizeBytes = before;
     throw e;
+  }
+}
+
+/**
+ * Zeros what the tables have from `start` to the end of the disk. They may reach behind the disk
+ * that was: a machine's memory lies there once QEMU has gone back to a snapshot that holds it.
+ */
+async function zeroTables(engine: Engine, start: number): Promise<void> {
+  const { l1, layout, sizeBytes } = engine.image;
+  const tableBytes = layout.entriesPerTable * layout.clusterBytes;
+  const end = Math.ceil(sizeBytes / tableBytes);
+  for (let index = Math.floor(start / tableBytes); index < end; index++) {
+    if (l1.offsets[index] === 0) continue;
+    const from = Math.max(start, index * tableBytes);
+    const to = Math.min(sizeBytes, (index + 1) * tableBytes);
+    if (to > from) await engine.zeroer.zero(from, to - from, false);
   }
 }
 
