@@ -415,6 +415,11 @@ test('an image that a machine has exclusively cannot become golden', async (t) =
   await library.create('a', blank);
   holders.set('a', [{ machine: 'p4', mode: 'exclusive', index: 0, once: false }]);
   await assert.rejects(library.freeze('a'), /machine "p4" has it exclusively/);
+  holders.clear();
+  const freezing = library.freeze('a');
+  holders.set('a', [{ machine: 'p5', mode: 'exclusive', index: 0, once: false }]);
+  await assert.rejects(freezing, /machine "p5" has it exclusively/, 'given away meanwhile');
+  await writeAt(library.sourceOf('a'), MIB, 'w');
 });
 
 test('a disk that a machine runs from: asked for, refused with its name, grown under it', async (t) => {

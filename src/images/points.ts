@@ -82,6 +82,8 @@ export class PointVerbs {
     return this.#changing(`the freezing of "${name}"`, image, () =>
       core.quiet(head, name, 'the freezing', () =>
         withFrozen(core, name, head, (frozen) => {
+          // Somebody may have been given it meanwhile.
+          this.#refuseWriters(name);
           const point = this.#point(image, frozen, comment);
           core.commit({
             putLayers: [frozen],
