@@ -92,6 +92,7 @@ export function imageShape(path: string, file: DiskFile): ImageShape {
   return { kind, sizeBytes: wholeBlocks(file.sizeBytes, blockBytes), blockBytes };
 }
 
-function wholeBlocks(sizeBytes: number, blockBytes: number): number {
+/** `sizeBytes` without the part of a block at its end. */
+export function wholeBlocks(sizeBytes: number, blockBytes: number): number {
   return Math.floor(sizeBytes / blockBytes) * blockBytes;
 }

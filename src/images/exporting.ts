@@ -87,23 +87,24 @@ async function writeDisk(
   work: ImageWork,
 ): Promise<void> {
   const [top] = chain as readonly [Layer];
+  // As large as it is now: its owner may have made it larger since it came into the library.
   if (format === 'raw') {
     await withNewFile(path, async (fd) => {
-      ftruncateSync(fd, top.sizeBytes);
-      await withDisk(sourceOf(chain), 'read', (device) =>
-        copyDisk(device, fileSink(fd), followed(work, top.sizeBytes, 'export')),
-      );
+      await withDisk(sourceOf(chain), 'read', async (disk) => {
+        ftruncateSync(fd, disk.sizeBytes);
+        await copyDisk(disk, fileSink(fd), followed(work, disk.sizeBytes, 'export'));
+      });
       await flush(fd);
     });
     return;
   }
   if (format === 'qcow2') {
-    await withNewFile(path, (fd) => createQcow2(fd, { sizeBytes: top.sizeBytes }));
-    await withDisk({ kind: 'qcow2', path }, 'write', (target) =>
-      withDisk(sourceOf(chain), 'read', (device) =>
-        copyDisk(device, deviceSink(target), followed(work, top.sizeBytes, 'export')),
-      ),
-    );
+    await withDisk(sourceOf(chain), 'read', async (disk) => {
+      await withNewFile(path, (fd) => createQcow2(fd, { sizeBytes: disk.sizeBytes }));
+      await withDisk({ kind: 'qcow2', path }, 'write', (target) =>
+        copyDisk(disk, deviceSink(target), followed(work, disk.sizeBytes, 'export')),
+      );
+    });
     return;
   }
   await withNewFile(path, () => Promise.resolve());

@@ -23,9 +23,10 @@ export async function withFrozen<T>(
   if (layer.format !== 'raw' && layer.format !== 'qcow2') {
     throw kindUnsupported(image, layer.format, 'frozen');
   }
-  await settle(core, layer);
+  // Its owner may have made it larger since: what stands on it is as large.
+  const sizeBytes = Math.max(layer.sizeBytes, await settle(core, layer));
   try {
-    return await work(await frozenAt(layer, layer.path));
+    return await work(await frozenAt({ ...layer, sizeBytes }, layer.path));
   } catch (e) {
     unfreeze(layer.path);
     throw e;
@@ -40,10 +41,11 @@ export async function frozenAt(layer: Layer, path: string): Promise<Layer> {
 
 /**
  * Opens the layer for writing, which proves that nobody else has it and repairs what needs repair,
- * and flushes it.
+ * and flushes it. Resolves to the size that it has now.
  */
-export async function settle(core: LibraryCore, layer: Layer): Promise<void> {
+async function settle(core: LibraryCore, layer: Layer): Promise<number> {
   const source = sourceOf(chainOf(core.repository, layer.id));
-  await withDisk(source, 'write', () => Promise.resolve());
+  const sizeBytes = await withDisk(source, 'write', (device) => Promise.resolve(device.sizeBytes));
   syncPath(layer.path);
+  return sizeBytes;
 }

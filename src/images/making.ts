@@ -5,7 +5,8 @@ import { InternalError, UserError } from '#base/mod.ts';
 import { planPreset, type Preset, writePreset } from '#disk/mod.ts';
 import { lockImage } from '#os/mod.ts';
 import { readQcow2Info } from '#block/mod.ts';
-import { checkExtension, imageShape, refuseForeignParts, type ImageShape } from './add-checks.ts';
+import { checkExtension, imageShape, refuseForeignParts, wholeBlocks } from './add-checks.ts';
+import type { ImageShape } from './add-checks.ts';
 import { copyDisk, fileSink } from './copy-disk.ts';
 import { copySparse, reflink } from './copy.ts';
 import { flush, type LibraryCore, type Named } from './core.ts';
@@ -116,31 +117,34 @@ export class MakingVerbs {
 
   async #copy(from: string, { layer }: Named, name: string, work: ImageWork): Promise<Image> {
     const core = this.#core;
-    const { sizeBytes, blockBytes } = layer;
+    const { blockBytes } = layer;
     const kind = layer.format === 'iso' ? 'iso' : 'raw';
-    const shape = { kind, sizeBytes, blockBytes } as const;
     const chain = chainOf(core.repository, layer.id);
-    const image = { name, source: `clone of ${from}`, shape };
-    const follow = followed(work, sizeBytes);
+    // As large as it is now: its owner may have made it larger since it came into the library.
+    const imageOf = (sizeBytes: number): NewImage => {
+      return { name, source: `clone of ${from}`, shape: { kind, sizeBytes, blockBytes } };
+    };
     if (layer.format === 'qcow2' || layer.format === 'nbd') {
-      return this.write(image, (fd) =>
+      return this.write(imageOf(layer.sizeBytes), (fd) =>
         withDisk(sourceOf(chain), 'read', async (device) => {
+          const { sizeBytes } = device;
           ftruncateSync(fd, sizeBytes);
-          await copyDisk(device, fileSink(fd), follow);
-          return {};
+          await copyDisk(device, fileSink(fd), followed(work, sizeBytes));
+          return { sizeBytes };
         }),
       );
     }
     const file = DiskFile.open(layer.path);
     try {
       lockImage(file.fd, 'shared');
+      const sizeBytes = Math.max(layer.sizeBytes, wholeBlocks(file.sizeBytes, blockBytes));
       return await this.write(
-        image,
+        imageOf(sizeBytes),
         async (fd) => {
           const allocated = statSync(layer.path).blocks * 512;
           const needed = layer.format === 'block' ? 0 : Math.min(allocated, sizeBytes);
           core.folder.checkSpace(needed, `a copy of "${from}"`);
-          await copySparse(file.fd, fd, sizeBytes, follow);
+          await copySparse(file.fd, fd, sizeBytes, followed(work, sizeBytes));
           return {};
         },
         (partial) => (layer.format === 'block' ? false : reflink(layer.path, partial)),

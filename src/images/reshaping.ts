@@ -1,5 +1,5 @@
 import { closeSync, ftruncateSync, openSync, readSync } from 'node:fs';
-import { statSync, truncateSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { formatBytes, UserError } from '#base/mod.ts';
 import { copyDisk, fileSink } from './copy-disk.ts';
 import { flush, type LibraryCore } from './core.ts';
@@ -10,7 +10,6 @@ import { imageFrozen, kindUnsupported } from './errors.ts';
 import { frozenAt } from './freezing.ts';
 import type { ImageWork } from './image.ts';
 import type { Layer } from './layer.ts';
-import { syncPath } from './library-folder.ts';
 import type { LiveDisks } from './live-disks.ts';
 import { followed } from './making.ts';
 import { commitNew } from './overlay-file.ts';
@@ -78,7 +77,7 @@ export class ReshapingVerbs {
     return core.jobs.run(`the resizing of "${name}"`, claims, async () => {
       const offline = async (): Promise<void> => {
         core.commit({ putLayers: [growing] });
-        await growFile(core, head, whole);
+        await growFile(core, name, head, whole);
       };
       const online = (live: LiveDisks): Promise<void> | undefined => {
         if (live.grow === undefined) return undefined;
@@ -158,18 +157,19 @@ function virtualSize(path: string): number {
   }
 }
 
-async function growFile(core: LibraryCore, layer: Layer, sizeBytes: number): Promise<void> {
-  if (layer.format === 'raw') {
-    // Opening it for writing proves that nobody else has it.
-    await withDisk(sourceOf([layer]), 'write', () => Promise.resolve());
-    truncateSync(layer.path, sizeBytes);
-    syncPath(layer.path);
-    return;
-  }
+async function growFile(
+  core: LibraryCore,
+  name: string,
+  layer: Layer,
+  sizeBytes: number,
+): Promise<void> {
   const source = sourceOf(chainOf(core.repository, layer.id));
+  // Opening it for writing proves that nobody else has it.
   await withDisk(source, 'write', async (device) => {
+    // Its owner may have made it larger since it came into the library.
+    checkGrowth(name, device.sizeBytes, sizeBytes);
     await answered((done) => {
-      if (device.grow === undefined) throw kindUnsupported(layer.path, layer.format, 'made larger');
+      if (device.grow === undefined) throw kindUnsupported(name, layer.format, 'made larger');
       device.grow(sizeBytes, done);
     });
     await answered((done) => {
