@@ -76,6 +76,19 @@ class FaultyStore implements JournalStore {
   }
 }
 
+test('an answer that fails keeps neither the others nor later leases from theirs', async () => {
+  const store = new FaultyStore();
+  const { journal } = await LeaseJournal.open(store, new FakeClock(), silentLog);
+  await journal.start(() => []);
+  journal.append(record(1), () => {
+    throw new RangeError('no such interface any more');
+  });
+  assert.equal(await committed(journal, record(2)), 'durable');
+  assert.equal(await committed(journal, record(3)), 'durable');
+  await journal.close();
+  assert.equal(store.records.length, 3);
+});
+
 test('records: every prefix of a journal gives the whole records in it', () => {
   const all = [record(1), record(2), record(3, { kind: 'abandon', client: '', mac: '' })];
   const bytes = image(all);

@@ -136,10 +136,19 @@ export class LeaseJournal implements LeaseLog {
       this.#waiting = [];
       const outcome = await this.#commit(batch.subarray(0, length));
       this.#spare = batch.length <= BATCH_BYTES ? batch : Buffer.allocUnsafe(64 << 10);
-      for (const done of waiting) done(outcome);
+      for (const done of waiting) this.#answer(done, outcome);
       if (outcome === 'durable' && this.#position > this.#compactAt) await this.#compact();
     }
     this.#flushing = undefined;
+  }
+
+  /** One that throws must not keep the others, nor any later lease, from their answer. */
+  #answer(done: Waiting, outcome: CommitOutcome): void {
+    try {
+      done(outcome);
+    } catch (e) {
+      this.#log.error({ error: messageOf(e) }, 'lease journal: what waited for it failed');
+    }
   }
 
   async #commit(bytes: Uint8Array): Promise<CommitOutcome> {
