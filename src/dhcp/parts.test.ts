@@ -257,7 +257,16 @@ test('configuration: each mistake is named', () => {
   assert.throws(pool('10.0.0.9', '10.0.0.2'), /lower address first/);
   assert.throws(pool('10.0.0.9', '10.0.1.2'), /outside 10\.0\.0\.0\/24/);
   assert.throws(pool('x', '10.0.0.2'), /no address range/);
-  assert.throws(() => planSubnet({ ...subnet, network: '10.0.0.0' }, '10.0.0.1'), /no subnet/);
+  for (const network of ['10.0.0.0', '0.0.0.0/0', '10.0.0.0/33'])
+    assert.throws(() => planSubnet({ ...subnet, network }, '10.0.0.1'), /no subnet/);
+  const one = [{ first: '10.0.0.1', last: '10.0.0.1' }];
+  for (const network of ['10.0.0.0/31', '10.0.0.1/32']) {
+    assert.equal(planSubnet({ ...subnet, network }, '10.0.0.1').pool.size, 0);
+    assert.throws(
+      () => planSubnet({ ...subnet, network, pool: one }, '10.0.0.9'),
+      /prefix 1 to 30/,
+    );
+  }
   const twice = [
     { first: '10.0.0.2', last: '10.0.0.9' },
     { first: '10.0.0.9', last: '10.0.0.12' },

@@ -66,14 +66,22 @@ export type SubnetPlan = {
   readonly pool: AddressPool;
 };
 
+/** A longer one has no address between the network's own and its broadcast address. */
+const LONGEST_PREFIX = 30;
+
 /**
  * Reads and checks the addresses of a subnet. The network's own address, its broadcast address, the
  * routers and the server are never in the pool. Throws UserError `invalid` naming the bad text.
  */
 export function planSubnet(subnet: DhcpSubnet, serverAddress: string): SubnetPlan {
   const cidr = parseCidr(subnet.network);
-  if (cidr === undefined || cidr.prefix < 1 || cidr.prefix > 30) {
-    throw bad(`"${subnet.network}" is no subnet`, 'write it like 10.77.0.0/24 (prefix 1 to 30)');
+  // A tunnel's /32 has no address to give away, and a proxy gives none.
+  const longest = subnet.pool.length === 0 ? 32 : LONGEST_PREFIX;
+  if (cidr === undefined || cidr.prefix < 1 || cidr.prefix > longest) {
+    throw bad(
+      `"${subnet.network}" is no subnet`,
+      `write it like 10.77.0.0/24 (prefix 1 to ${longest})`,
+    );
   }
   const ranges = subnet.pool.map(({ first, last }) => {
     const from = parseIpv4(first);

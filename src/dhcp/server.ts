@@ -92,8 +92,9 @@ export class DhcpService {
     const clock = options.clock ?? systemClock;
     const log = (options.log ?? silentLog).child({ service: 'dhcp' });
     const sites = options.networks.map((n) => prepareSite(n, options.policy));
-    assertDisjoint(sites);
     const serving = sites.filter((s) => s.config.mode === 'server');
+    // A proxy gives nothing away: two cards of this host may well be in one network.
+    assertDisjoint(serving);
     await Promise.all(serving.map((s) => assertMayServe(s.config)));
     const journal =
       serving.length === 0 ? undefined : await openJournal(options, serving, clock, log);

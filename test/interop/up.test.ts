@@ -174,6 +174,16 @@ bench('up: what was set is there after kill -9', async (b) => {
   assert.match(list, /"p4"/);
 });
 
+bench('up: a proxy everywhere: two cards in one subnet, a tunnel of one address', async (b) => {
+  await b.lab.addBridge('wlan0', '10.77.0.2/24');
+  await b.lab.addBridge('vpn0', '100.64.0.1/32');
+  const server = up(b, await configure(b, '  []\n'));
+  await server.waitFor(/^ready/m);
+  for (const name of ['br0', 'wlan0', 'vpn0'])
+    assert.match(server.output, new RegExp(`${name} .*proxyDHCP: hands out no addresses`));
+  assert.equal((await server.stop()).code, 0);
+});
+
 bench('up: every fault of a configuration at once, with its line', async (b) => {
   const config = await configure(b, '  - { interface: br0, dhcp: sever }\n', 'http: { port: 0 }\n');
   const { stderr } = await refused(b, config);
