@@ -144,7 +144,8 @@ export class AddressExchange {
       const refusal = stranger ? this.#guard(one) : undefined;
       return refusal === undefined ? this.#grant(one, address) : drop(refusal);
     }
-    const provable = standing === 'taken' || this.#hasAnother(one, address);
+    const another = standing === 'taken' || standing === 'yielded';
+    const provable = another || this.#hasAnother(one, address);
     if (selecting || provable) return this.#refuse(one, address, `address is ${standing}`);
     return drop('unknown-lease');
   }
@@ -162,8 +163,9 @@ export class AddressExchange {
     const { fixed } = one.applicant;
     if (standing === 'offered' || fixed === address) return standing !== 'taken';
     const rebooting = !selecting && one.received.packet.ciaddr === 0;
-    // The owner has laid down another address. A running machine keeps the old one until it
-    // reboots: its root disk hangs on it.
+    // The owner has laid down another address, or this one for somebody else. A running machine
+    // keeps the old one until it reboots: its root disk hangs on it.
+    if (standing === 'yielded') return !selecting && !rebooting;
     if (fixed !== undefined && rebooting) return false;
     if (standing === 'leased' || standing === 'former') return true;
     return selecting && standing === 'free';

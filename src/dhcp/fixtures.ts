@@ -108,10 +108,12 @@ export class Bench {
   readonly schools = new SchoolMemory();
   readonly site: Site;
   readonly exchange: Exchange;
+  readonly #fixed: Set<string | undefined>;
 
   constructor(options: BenchOptions = {}) {
     const reservations = options.reservations ?? {};
     const fixed = new Set(Object.values(reservations).map((r) => r.address));
+    this.#fixed = fixed;
     const policy = {
       reservationFor: (client: { readonly mac: string }) => reservations[client.mac],
       isReserved: (address: string) => fixed.has(address),
@@ -144,6 +146,11 @@ export class Bench {
     };
     const { site, schools, clock } = this;
     this.exchange = new Exchange({ site, policy, observer, schools, clock });
+  }
+
+  /** Lays an address down from now on; whose it is, the reservations say. */
+  reserve(address: string): void {
+    this.#fixed.add(address);
   }
 
   receive(sketch: ClientSketch, port = 67, from = '0.0.0.0'): Outcome {

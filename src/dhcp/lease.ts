@@ -24,5 +24,8 @@ export type Applicant = {
 /** Why a DISCOVER gets no address. */
 export type Refusal = 'no-free-address' | 'too-many-offers' | 'rate-limited';
 
-/** How an address stands towards a client; `former`: it was its last one and is still free. */
-export type Standing = 'offered' | 'leased' | 'former' | 'free' | 'taken' | 'outside';
+/**
+ * How an address stands towards a client; `former`: it was its last one and is still free,
+ * `yielded`: leased to it, and laid down for another machine since.
+ */
+export type Standing = 'offered' | 'leased' | 'yielded' | 'former' | 'free' | 'taken' | 'outside';

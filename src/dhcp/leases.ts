@@ -89,8 +89,9 @@ export class LeaseTable {
     if (this.#offers.of(who.client)?.address === address) return 'offered';
     const lease = this.#leases.get(address);
     if (lease?.client === who.client && !this.#abandoned.has(address)) {
-      if (this.#foreignReserved(who, address)) return 'taken';
-      return this.#active.has(address) ? 'leased' : 'former';
+      const active = this.#active.has(address);
+      if (this.#foreignReserved(who, address)) return active ? 'yielded' : 'taken';
+      return active ? 'leased' : 'former';
     }
     if (this.#active.has(address) || this.#offers.at(address) !== undefined) return 'taken';
     if (this.#foreignReserved(who, address)) return 'taken';
