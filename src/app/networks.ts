@@ -114,6 +114,7 @@ export function dhcpNetworkOf(network: BootNetwork): DhcpNetwork {
     interface: config.interface,
     mode: config.dhcp,
     serverAddress: network.address,
+    hostAddresses: network.interface.ipv4.map((a) => a.address),
     mtuBytes: network.interface.mtu,
     replyDelayMs: config.replyDelayMs,
     subnets: [

@@ -22,9 +22,7 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
   const { config } = network;
   let servers: FoundServer[];
   try {
-    const enough = ({ proxy, server }: FoundServer): boolean =>
-      !proxy && server !== network.address;
-    servers = await probeServers(config.interface, { enough });
+    servers = await probeServers(config.interface, { enough: (found) => !found.proxy });
   } catch (e) {
     return [
       {
@@ -34,10 +32,8 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
       },
     ];
   }
-  // A server that runs already answers us too.
-  const others = servers.filter((s) => s.server !== network.address);
-  const full = others.filter((s) => !s.proxy);
-  const proxies = others.filter((s) => s.proxy).map((s) => s.server);
+  const full = servers.filter((s) => !s.proxy);
+  const proxies = servers.filter((s) => s.proxy).map((s) => s.server);
   const findings: Finding[] = [];
   if (proxies.length > 0) {
     findings.push({

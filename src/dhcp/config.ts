@@ -24,6 +24,8 @@ export type DhcpNetwork = {
   readonly mode: DhcpMode;
   /** Our own address on the interface: server identifier, siaddr, source of every packet. */
   readonly serverAddress: string;
+  /** All addresses of the interface, default `serverAddress`: our own searches come from one. */
+  readonly hostAddresses?: readonly string[];
   readonly subnets: readonly DhcpSubnet[];
   /** MTU of the interface, the upper limit of a reply. Default 1500. */
   readonly mtuBytes?: number;

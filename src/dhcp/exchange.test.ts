@@ -4,6 +4,7 @@ import { Bench, bytesOf, ip, ipxeOptions, macOf, pxeOptions, SERVER } from './fi
 import { text, u16, u32, u8 } from './options/basic.ts';
 import { MESSAGE, OPTION } from './options/codes.ts';
 import { HEADER } from './packet.ts';
+import { probeDiscover } from './probe.ts';
 
 const TFTP = { kind: 'tftp', file: 'boot.file' } as const;
 const FROM = { address: '0.0.0.0', port: 68 };
@@ -35,52 +36,6 @@ test('DISCOVER, OFFER, REQUEST, ACK, with the subnet and no boot file for a syst
   assert.equal(bench.records.length, 1);
 });
 
-test('this host’s own look for other servers is no machine, in either mode', () => {
-  const lookingFrom = (from: string, mode: 'server' | 'proxy', giaddr = '0.0.0.0'): string[] => {
-    const bench = new Bench({ network: { mode }, boot: () => TFTP });
-    bench.answer({ options: pxeOptions(0), giaddr }, 67, from);
-    return bench.kinds();
-  };
-  for (const mode of ['server', 'proxy'] as const) {
-    assert.deepEqual(lookingFrom(SERVER, mode), []);
-    assert.equal(lookingFrom('0.0.0.0', mode)[0], 'discover');
-    assert.equal(lookingFrom('10.77.0.2', mode)[0], 'discover', 'another host’s look is answered');
-    assert.equal(lookingFrom(SERVER, mode, '10.77.0.254')[0], 'discover', 'a relay on this host');
-  }
-});
-
-test('adversary 4: REQUESTs out of nowhere meet the same guards as DISCOVERs', () => {
-  const known = macOf(0xffff);
-  const bench = new Bench({ reservations: { [known]: {} }, network: { strangersPerSecond: 4 } });
-  const stranger = (n: number): boolean => {
-    const options = [wanted(`10.77.0.${50 + (n % 50)}`), server(SERVER)];
-    return typeOf(bench.answer({ mac: macOf(n), type: request, options })) === ack;
-  };
-  const taken = (from: number, to: number): number => {
-    let count = 0;
-    for (let n = from; n < to; n++) if (stranger(n)) count += 1;
-    return count;
-  };
-  assert.equal(taken(0, 50), 20, 'the burst of five seconds');
-  bench.clock.advance(5000);
-  assert.equal(taken(50, 100), 20, 'and again');
-  bench.clock.advance(5000);
-  assert.equal(taken(100, 150), 4, 'an eighth of the pool is left for known machines');
-  assert.equal(typeOf(bench.dora(known)), ack);
-});
-
-test('who got no answer is known, in either mode', () => {
-  const mac = macOf(7);
-  const full = new Bench({ pool: [{ first: '10.77.0.50', last: '10.77.0.50' }] });
-  full.dora(macOf(1));
-  const told = { kind: 'drop', who: { interface: 'br0', mac, xid: 0x1234 } };
-  const refused = full.receive({ mac, type: discover });
-  assert.deepEqual(refused, { ...told, reason: 'no-free-address' });
-  const proxy = new Bench({ network: { mode: 'proxy' }, boot: () => TFTP });
-  const strange = proxy.receive({ mac, type: discover, options: pxeOptions(0x7777) });
-  assert.deepEqual(strange, { ...told, reason: 'unknown-architecture' });
-});
-
 test('a fixed address and a host name by MAC', () => {
   const reservations = { [macOf(9)]: { address: '10.77.0.9', hostName: 'nine' } };
   const answer = new Bench({ reservations }).dora(macOf(9));
@@ -94,6 +49,22 @@ test('our own address, a router’s and the network’s are nobody’s, whatever
     assert.equal(bench.dora(macOf(9))?.packet.yiaddr, ip('10.77.0.50'), address);
     const options = [wanted(address), server(SERVER)];
     assert.equal(typeOf(bench.answer({ mac: macOf(9), type: request, options })), nak);
+  }
+});
+
+test('the search for servers of this host is not heard by itself, and by others it is', () => {
+  const bytes = probeDiscover(7, Buffer.from('020102030405', 'hex'));
+  for (const mode of ['server', 'proxy'] as const) {
+    const hostAddresses = ['10.77.0.3', SERVER];
+    const boot = { kind: 'tftp', file: 'undionly.kpxe' } as const;
+    const bench = new Bench({ network: { mode, hostAddresses }, boot: () => boot });
+    const heard = (address: string): string =>
+      bench.exchange.receive(bytes, { address, port: 68 }, 67).kind;
+    for (const own of hostAddresses) assert.equal(heard(own), 'drop', `${mode} ${own}`);
+    assert.deepEqual(bench.events, [], 'and no boot is seen in it');
+    assert.equal(heard('10.77.0.2'), 'send', mode);
+    const client = bench.receive({ options: pxeOptions(0) }, 67, SERVER);
+    assert.equal(client.kind, 'send', 'only the search is marked');
   }
 });
 

@@ -2,11 +2,12 @@ import { DecodeError, formatIpv4 } from '#base/mod.ts';
 import { type ExchangeContext, ForeignServers, type Received, who } from './context.ts';
 import { AddressExchange } from './address-exchange.ts';
 import { BOOT_SERVER_PORT } from './deliver.ts';
-import { type ClientFacts, readFacts } from './facts.ts';
+import { readFacts } from './facts.ts';
 import { getU8 } from './options/basic.ts';
 import { MESSAGE, OPTION } from './options/codes.ts';
 import { drop, type Outcome, type PendingLease, type Send } from './outcome.ts';
 import { BOOT_REPLY, BOOT_REQUEST, decodePacket, type DhcpPacket } from './packet.ts';
+import { isOwnProbe } from './probe-mark.ts';
 import { bootServerExchange, proxyExchange } from './proxy.ts';
 import { isUsableRelay, subnetOf } from './site.ts';
 import type { CommitOutcome } from './journal.ts';
@@ -48,9 +49,10 @@ export class Exchange {
     const refusal = this.#refuse(packet);
     if (refusal !== undefined) return refusal;
     const { site } = this.#context;
+    const own = site.config.hostAddresses ?? [site.serverText];
+    if (isOwnProbe(packet, from.address, own)) return drop('not-for-us', 'our own search');
     const facts = readFacts(packet, site.identity, site.mtuBytes);
     if (facts.type === undefined) return drop('no-message-type');
-    if (this.#isOwnProbe(packet, facts, from.address)) return drop('not-for-us');
     if (packet.hlen === 0 && facts.clientId === undefined) return drop('no-hardware-address');
     // Rule 7: firmware leaves an old address in ciaddr where it can have none yet (dnsmasq).
     const asks = packet.options.has(OPTION.requestedAddress) || facts.type === MESSAGE.discover;
@@ -95,16 +97,6 @@ export class Exchange {
   /** Other servers heard of on this network. */
   foreignServers(): string[] {
     return this.#foreign.list();
-  }
-
-  /**
-   * Clients discover from 0.0.0.0. Our own address is this host's look for other servers
-   * (probe.ts), which the kernel loops back to us: answered, we would find ourselves, and tell of a
-   * machine that is none.
-   */
-  #isOwnProbe(packet: DhcpPacket, facts: ClientFacts, from: string): boolean {
-    const discovers = facts.type === MESSAGE.discover && packet.giaddr === 0;
-    return discovers && from === this.#context.site.serverText;
   }
 
   #refuse(packet: DhcpPacket): Outcome | undefined {

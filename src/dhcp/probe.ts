@@ -21,6 +21,7 @@ import {
   emptyPacket,
   encodePacket,
 } from './packet.ts';
+import { markProbe } from './probe-mark.ts';
 
 /** A DHCP or proxyDHCP server that answered. Addresses are dotted quads. */
 export type FoundServer = {
@@ -40,7 +41,10 @@ const PROBE_MS = 3500;
 /** Asked again in between: the first DISCOVER of a fresh port is often lost. */
 const REPEAT_MS = 700;
 
-/** The DISCOVER of a probe: a random, locally administered MAC and the broadcast flag. */
+/**
+ * The DISCOVER of a probe: a random, locally administered MAC, the broadcast flag, and a mark by
+ * which our own server on this host knows it and is silent.
+ */
 export function probeDiscover(xid: number, mac: Uint8Array): Buffer {
   const packet = emptyPacket(BOOT_REQUEST);
   packet.xid = xid;
@@ -51,6 +55,7 @@ export function probeDiscover(xid: number, mac: Uint8Array): Buffer {
   // A proxy answers PXE clients only.
   packet.options.set(OPTION.vendorClass, text(`${PXE_CLIENT}:Arch:00000:UNDI:002001`));
   packet.options.set(OPTION.clientArchitecture, u16(0));
+  markProbe(packet);
   return encodePacket(packet);
 }
 
