@@ -5,6 +5,9 @@ import { MachineService, MemoryMachineRepository, type Drive } from '#machines/m
 import type { TimelineEvent } from './schema/timeline.ts';
 import type { AdminEvents, AdminImages, AdminServices, ImageBuild } from './services.ts';
 
+/** The address that no machine can have here. */
+export const OWN_ADDRESS = '10.0.0.254';
+
 /**
  * The services in memory, for tests of the API and of the command line: the inventory is the real
  * one, images are records without files, and events come when a test says so.
@@ -22,6 +25,12 @@ export class FakeServices implements AdminServices {
         has: (name) => this.images.has(name),
         checkAttach: (name, mode) => {
           this.images.checkAttach(name, mode);
+        },
+      },
+      addresses: {
+        checkAddress: (address) => {
+          if (address !== OWN_ADDRESS) return;
+          throw new UserError('conflict', 'machine-address-taken', { what: `${address} is ours` });
         },
       },
       clock,

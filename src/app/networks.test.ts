@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { InterfaceInfo } from '#net/mod.ts';
 import { parseConfig, type NetworkConfig } from './config.ts';
-import { dhcpNetworkOf, matchNetworks } from './networks.ts';
+import { checkMachineAddress, dhcpNetworkOf, matchNetworks } from './networks.ts';
 
 const card = (name: string, more: Partial<InterfaceInfo> = {}): InterfaceInfo => ({
   name,
@@ -65,4 +65,25 @@ test('an interface without an address, or without the one named, is told how to 
   assert.match(bare[0]?.todo ?? '', /ip addr add/);
   const other = networks('  - { interface: br0, address: 10.9.9.9 }');
   assert.match(matchNetworks(other, [card('br0')], []).findings[0]?.todo ?? '', /10\.77\.0\.1/);
+});
+
+test('a fixed address that no machine can have is refused with the reason', () => {
+  const yaml = `${SERVER.replace('}', '')}, router: 10.77.0.254, reservations: [{ mac: "52:54:00:00:00:09", address: 10.77.0.9 }] }`;
+  const own = [
+    { address: '10.77.0.1', prefix: 24 },
+    { address: '10.9.9.9', prefix: 30 },
+  ];
+  const { networks: found } = matchNetworks(networks(yaml), [card('br0', { ipv4: own })], []);
+  const refusals: Readonly<Record<string, RegExp>> = {
+    '10.77.0.1': /own address on br0/,
+    '10.9.9.9': /own address on br0/,
+    '10.77.0.254': /router/,
+    '10.77.0.9': /reserved in polyboot.yaml for 52:54:00:00:00:09/,
+    '10.77.0.0': /no host's in 10.77.0.0\/24/,
+    '10.77.0.255': /no host's/,
+  };
+  for (const [address, why] of Object.entries(refusals))
+    assert.throws(() => checkMachineAddress(found, address), why);
+  for (const address of ['10.77.0.2', '10.77.0.150', '192.168.1.4'])
+    assert.doesNotThrow(() => checkMachineAddress(found, address));
 });

@@ -1,4 +1,4 @@
-import { formatIpv4, parseCidr, parseIpv4 } from '#base/mod.ts';
+import { formatIpv4, parseCidr, parseIpv4, UserError } from '#base/mod.ts';
 import type { DhcpNetwork } from '#dhcp/mod.ts';
 import type { InterfaceInfo } from '#net/mod.ts';
 import type { NetworkConfig } from './config.ts';
@@ -105,6 +105,27 @@ function insideSubnet(pool: { first: string; last: string }, subnet: string): bo
   const first = parseIpv4(pool.first) ?? 0;
   const last = parseIpv4(pool.last) ?? 0;
   return net !== undefined && first > net.network && last < net.broadcast;
+}
+
+/**
+ * Throws UserError when no machine can have that fixed address: it is ours or the router's, no
+ * host's, or laid down in polyboot.yaml for another host. Addresses of other networks pass: they
+ * are not used here (a machine that is carried about).
+ */
+export function checkMachineAddress(networks: readonly BootNetwork[], address: string): void {
+  for (const { config, interface: card, subnet } of networks) {
+    const todo = `choose another address of ${subnet}`;
+    const refuse = (what: string): UserError =>
+      new UserError('conflict', 'machine-address-taken', { what: `${address} ${what}`, todo });
+    if (card.ipv4.some((own) => own.address === address))
+      throw refuse(`is this server's own address on ${card.name}`);
+    if (config.router === address) throw refuse(`is the router of ${card.name}`);
+    const host = config.reservations.find((r) => r.address === address);
+    if (host !== undefined) throw refuse(`is reserved in polyboot.yaml for ${host.mac}`);
+    const { network, broadcast } = parseCidr(subnet) ?? {};
+    const number = parseIpv4(address);
+    if (number === network || number === broadcast) throw refuse(`is no host's in ${subnet}`);
+  }
 }
 
 /** The DHCP service's view of a network. */

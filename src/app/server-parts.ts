@@ -24,6 +24,7 @@ import type { DataPlane } from './data-plane.ts';
 import { isRunning, liveDisks } from './live-disks.ts';
 import { locateLoader } from './loaders.ts';
 import { neighbourMac } from './neighbours.ts';
+import { checkMachineAddress, type BootNetwork } from './networks.ts';
 import type { Paths } from './paths.ts';
 
 /** Where Debian's syslinux-common has `memdisk`; a folder of `loaders` with one comes first. */
@@ -46,6 +47,7 @@ export type ServerParts = {
 
 type Inputs = {
   readonly config: Config;
+  readonly networks: readonly BootNetwork[];
   readonly paths: Paths;
   readonly state: StateStore;
   readonly events: EventLog;
@@ -64,6 +66,11 @@ export function assemble(inputs: Inputs): ServerParts {
       has: (name) => state.images.get(name) !== undefined,
       checkAttach: (name, mode) => {
         images.checkAttach(name, mode);
+      },
+    },
+    addresses: {
+      checkAddress: (address) => {
+        checkMachineAddress(inputs.networks, address);
       },
     },
     clock,

@@ -143,6 +143,7 @@ async function build(
   const running: { plane?: DataPlane } = {};
   const parts = assemble({
     config,
+    networks,
     paths,
     state,
     events: events.log satisfies EventLog,

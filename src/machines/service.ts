@@ -30,9 +30,16 @@ export interface ImageDirectory {
   checkAttach?(name: string, mode: Drive['mode']): void;
 }
 
+/** What machines need to know of the networks that are served. */
+export interface AddressDirectory {
+  /** Throws UserError when no machine may have that fixed address. */
+  checkAddress(address: string): void;
+}
+
 export type MachineServiceOptions = {
   readonly repository: MachineRepository;
   readonly images: ImageDirectory;
+  readonly addresses?: AddressDirectory;
   readonly clock: Clock;
   readonly log?: Log;
   readonly newId?: () => string;
@@ -58,6 +65,7 @@ export type Boot = {
 export class MachineService {
   readonly #book: MachineBook;
   readonly #images: ImageDirectory;
+  readonly #addresses: AddressDirectory | undefined;
   readonly #clock: Clock;
   readonly #newId: () => string;
   readonly #introductions: IntroductionRate;
@@ -66,6 +74,7 @@ export class MachineService {
   constructor(options: MachineServiceOptions) {
     this.#book = new MachineBook(options.repository, options.log ?? silentLog);
     this.#images = options.images;
+    this.#addresses = options.addresses;
     this.#clock = options.clock;
     this.#newId = options.newId ?? randomUUID;
     this.#introductions = new IntroductionRate(options.clock);
@@ -258,10 +267,13 @@ export class MachineService {
 
   /**
    * The machine that `description` makes, not committed: a new one, or what `same` becomes (its
-   * identity and history stay). Images are not looked for. Throws UserError invalid.
+   * identity and history stay). Images are not looked for. Throws UserError invalid, and conflict
+   * for a fixed address that it cannot have.
    */
   described(description: NewMachine, same?: Machine): Machine {
     const said = parseOrExplain(newMachineSchema, description, 'this machine cannot be so');
+    if (said.address !== undefined && said.address !== same?.address)
+      this.#addresses?.checkAddress(said.address);
     const { id, createdAtMs, arch, uuid, seenAtMs, nextBoot, thisBoot } = same ?? {};
     return {
       ...defined({ arch, uuid, seenAtMs, nextBoot, thisBoot }),
@@ -275,6 +287,8 @@ export class MachineService {
   #changed(name: string, change: MachineChange): Machine {
     const machine = this.show(name);
     const said = parseOrExplain(machineChangeSchema, change, `machine "${name}" cannot be so`);
+    if (typeof said.address === 'string' && said.address !== machine.address)
+      this.#addresses?.checkAddress(said.address);
     const merged = Object.entries({ ...machine, ...said, registered: true });
     const kept = Object.fromEntries(
       merged.filter(([, value]) => value !== null && value !== undefined),

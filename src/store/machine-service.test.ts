@@ -30,6 +30,11 @@ function setUp(repository: MachineRepository): Setup {
     repository,
     clock,
     images: { has: (name) => !name.startsWith('missing') },
+    addresses: {
+      checkAddress: (address) => {
+        if (address === '10.0.0.254') throw new UserError('conflict', 'ours', { what: 'ours' });
+      },
+    },
     newId: () => `id-${(id += 1)}`,
   });
   const events: MachineEvent[] = [];
@@ -152,6 +157,15 @@ suite('names, MACs and addresses are unique, and the refusal names the owner', (
     () => s.machines.set('b', { address: '10.0.0.5' }),
     refusal('machine-address-taken', /machine "a"/),
   );
+});
+
+suite('a fixed address that no machine can have is refused', (s) => {
+  const address = '10.0.0.254';
+  const add = (): unknown => s.machines.add({ name: 'a', macs: [macOf(1)], address });
+  assert.throws(add, refusal('ours', /ours/));
+  s.machines.add({ name: 'a', macs: [macOf(1)] });
+  assert.throws(() => s.machines.set('a', { address }), refusal('ours', /ours/));
+  assert.equal(s.machines.show('a').address, undefined);
 });
 
 suite('an image must exist when it is attached, not afterwards', (s) => {

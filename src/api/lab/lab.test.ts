@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeServices } from '../fake-services.ts';
+import { FakeServices, OWN_ADDRESS } from '../fake-services.ts';
 import { labSchema, type ApplyResult } from '../schema/lab.ts';
 import { applyLab, dumpLab } from './apply.ts';
 import { LabError } from './lab-error.ts';
@@ -160,6 +160,14 @@ test('a machine renamed in the file keeps its identity', async () => {
   const changes = await apply(services, { machines: { pentium: p4, p5 } });
   assert.deepEqual(changes[0]?.details, ['name: p4 → pentium']);
   assert.equal(services.machines.show('pentium').id, id);
+});
+
+test('a fixed address that no machine can have is a problem of its line', async () => {
+  const drives = ['nowhere'];
+  const machines = { p4: { macs: [A], address: OWN_ADDRESS }, p5: { macs: [B], drives } };
+  const problems = await problemsOf(new FakeServices(), { machines });
+  assert.equal(problems[0], `machines.p4.address: ${OWN_ADDRESS} is ours`);
+  assert.match(problems[1] ?? '', /^machines\.p5/, 'and the others are told too');
 });
 
 test('machines swap addresses, images, MACs and names in one file', async () => {

@@ -188,7 +188,13 @@ function machineOf(
     problems.push(...problemsOf(result.error.issues, ['machines', name]));
     return undefined;
   }
-  return machines.described(result.data satisfies NewMachine, before);
+  try {
+    return machines.described(result.data satisfies NewMachine, before);
+  } catch (e) {
+    if (!(e instanceof UserError)) throw e;
+    problems.push({ path: ['machines', name, 'address'], message: e.explanation.what });
+    return undefined;
+  }
 }
 
 /** Secrets that the file leaves out are those that the server has. */
