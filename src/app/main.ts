@@ -1,4 +1,5 @@
 import type { WriteStream } from 'node:tty';
+import { errnoOf, messageOf } from '#base/mod.ts';
 import { runCli, type Output } from '#cli/mod.ts';
 import { localCommands } from './local-commands.ts';
 import type { Terminal } from './output.ts';
@@ -18,8 +19,9 @@ export async function main(argv: readonly string[]): Promise<number> {
   process.once('SIGINT', () => {
     wantsOut.abort();
   });
+  const broken = outputFaults(wantsOut);
   const script = process.argv[1] ?? '';
-  return await runCli(argv, {
+  const code = await runCli(argv, {
     local: localCommands({ terminal, env, self: [process.execPath, script] }),
     stdout: outputOf(stdout),
     stderr: outputOf(stderr),
@@ -29,6 +31,31 @@ export async function main(argv: readonly string[]): Promise<number> {
     cwd: process.cwd(),
     signal: wantsOut.signal,
   });
+  // What was written before is out by then, or its error is there.
+  await new Promise<void>((resolve) => {
+    stdout.write('', () => {
+      resolve();
+    });
+  });
+  const fault = broken();
+  if (fault === undefined || errnoOf(fault) === 'EPIPE') return code;
+  stderr.write(`polyboot: the output could not be written: ${messageOf(fault)}\n`);
+  return 1;
+}
+
+/**
+ * Nobody reads any more (`| head`), or the disk is full (`> lab.yaml`): the command is cancelled,
+ * and the first error is told. A server goes on without its output.
+ */
+function outputFaults(wantsOut: AbortController): () => Error | undefined {
+  let first: Error | undefined;
+  process.stdout.on('error', (e) => {
+    first ??= e;
+    wantsOut.abort();
+  });
+  // Whom should it be told?
+  process.stderr.on('error', () => undefined);
+  return () => first;
 }
 
 /** Its size is asked each time: a terminal is resized while `watch` runs. */
