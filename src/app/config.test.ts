@@ -54,6 +54,14 @@ networks:
   );
 });
 
+test('folders are absolute, wherever it is started', () => {
+  for (const key of ['state', 'images', 'files']) {
+    assert.throws(() => parseConfig(`${key}: ./here`, 'c.yaml'), /c\.yaml:1: .*an absolute path/);
+    assert.throws(() => parseConfig(`${key}: ~/here`, 'c.yaml'), /c\.yaml:1: .*an absolute path/);
+  }
+  assert.equal(parseConfig('state: /srv/polyboot', 'c.yaml').state, '/srv/polyboot');
+});
+
 test('a DHCP server without a pool is told so', () => {
   assert.throws(
     () => parseConfig('networks: [{ interface: br0, dhcp: server }]', 'c.yaml'),

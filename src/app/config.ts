@@ -1,8 +1,14 @@
+import { isAbsolute } from 'node:path';
 import { formatIpv4, normalizeMac, parseIpv4, parseSize, readYaml } from '#base/mod.ts';
 import { z } from 'zod';
 
 const ipv4 = z.string().refine((t) => parseIpv4(t) !== undefined, {
   error: 'an IPv4 address such as 10.0.0.1 is needed',
+});
+
+/** Not from the folder where `up` happens to be started: another one would be another state. */
+const folder = z.string().refine((t) => isAbsolute(t), {
+  error: 'an absolute path such as /srv/polyboot is needed',
 });
 
 const port = z.number().int().min(1).max(65_535);
@@ -76,9 +82,9 @@ const network = z
   });
 
 const settings = z.strictObject({
-  state: z.string().min(1).optional(),
-  images: z.string().min(1).optional(),
-  files: z.string().min(1).optional(),
+  state: folder.optional(),
+  images: folder.optional(),
+  files: folder.optional(),
   networks: z.array(network).max(64).default([]),
   loaders: z.array(z.string()).max(16).default(['/usr/lib/ipxe']),
   tftp: z

@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import type { Config } from './config.ts';
 
 /** Where one server keeps its things. All absolute. */
@@ -23,8 +23,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * What decides the folders: the settings, else the user's own place, else the system's for root.
  */
 export function pathsOf(config: Config, env: Environment, isRoot: boolean): Paths {
-  const home = env['HOME'] ?? '/';
-  const data = env['XDG_DATA_HOME'] ?? join(home, '.local/share');
+  const data = xdg(env, 'XDG_DATA_HOME') ?? join(env['HOME'] ?? '/', '.local/share');
   const state = config.state ?? (isRoot ? '/var/lib/polyboot' : join(data, 'polyboot'));
   return {
     state,
@@ -41,7 +40,7 @@ export function pathsOf(config: Config, env: Environment, isRoot: boolean): Path
 
 /** What can be deleted at any time: downloaded packages, answers of slow probes. */
 export function cacheFolder(env: Environment): string {
-  const parent = env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? '/var', '.cache');
+  const parent = xdg(env, 'XDG_CACHE_HOME') ?? join(env['HOME'] ?? '/var', '.cache');
   return join(parent, 'polyboot');
 }
 
@@ -49,9 +48,15 @@ export function cacheFolder(env: Environment): string {
 export function defaultSocket(env: Environment, isRoot: boolean): string {
   const named = env['POLYBOOT_SOCKET'];
   if (named !== undefined && named !== '') return named;
-  const runtime = env['XDG_RUNTIME_DIR'];
+  const runtime = xdg(env, 'XDG_RUNTIME_DIR');
   if (isRoot || runtime === undefined) return '/run/polyboot/admin.sock';
   return join(runtime, 'polyboot/admin.sock');
+}
+
+/** XDG Base Directory Specification: an empty variable is none, and a relative path is ignored. */
+function xdg(env: Environment, name: string): string | undefined {
+  const path = env[name];
+  return path !== undefined && isAbsolute(path) ? path : undefined;
 }
 
 /** Sockets and notes of what runs, beside the admin socket: empty after a restart of the host. */
