@@ -1,6 +1,14 @@
 import { Command as Program, CommanderError, Option } from 'commander';
 import { AdminClient } from '#api/mod.ts';
-import { explain, PolybootError, systemClock, UserError, type Clock } from '#base/mod.ts';
+import {
+  errnoOf,
+  explain,
+  messageOf,
+  PolybootError,
+  systemClock,
+  UserError,
+  type Clock,
+} from '#base/mod.ts';
 import { Call, type Command, type Context, type OptionSpec } from './command.ts';
 import { COMMANDS, GROUPS } from './commands/all.ts';
 import type { LocalCommands } from './local-commands.ts';
@@ -42,8 +50,20 @@ export async function runCli(argv: readonly string[], deps: CliDeps): Promise<nu
   }
 }
 
+/** Errors of a file system or of limits that nobody has put into better words. */
+const HOST_SAYS_NO: ReadonlySet<string> = new Set(
+  'EACCES EPERM EROFS ENOSPC EDQUOT EMFILE ENFILE ENOMEM EIO'.split(' '),
+);
+
 function complaint(e: unknown): string {
   if (e instanceof PolybootError && 'explanation' in e) return `polyboot: ${e.message}`;
+  if (HOST_SAYS_NO.has(errnoOf(e) ?? '')) {
+    return explain({
+      what: 'polyboot: this host does not allow it',
+      why: messageOf(e),
+      todo: 'see who may write there and whether there is room; most commands need root (sudo)',
+    });
+  }
   const why = e instanceof Error ? (e.stack ?? e.message) : String(e);
   return explain({
     what: 'polyboot: this is a mistake in polyboot',

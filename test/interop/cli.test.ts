@@ -247,6 +247,12 @@ test('local commands are called with what was said, and their exit code counts',
     ],
     ['export', { ...plain, port: 3260, readOnly: false, cache: 'writeback', digests: false }],
   ]);
+  const denied = Object.assign(new Error("EACCES: permission denied, mkdir '/run/polyboot'"), {
+    code: 'EACCES',
+  });
+  const refused = await cli('up', { local: { up: () => Promise.reject(denied) } });
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /does not allow it\n +why: EACCES.*\/run\/polyboot'\n +do: .*sudo/);
   const failed = await cli('up', { local: { up: () => Promise.reject(new TypeError('oops')) } });
   assert.equal(failed.code, 1);
   assert.match(failed.err, /mistake in polyboot\n +why: TypeError: oops/);
