@@ -1,8 +1,8 @@
-import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
-import { ftruncateSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, ftruncateSync } from 'node:fs';
+import { openSync, rmSync, statSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { createQcow2 } from '#block/mod.ts';
-import { InternalError, UserError } from '#base/mod.ts';
+import { EnvironmentError, InternalError, messageOf, UserError } from '#base/mod.ts';
 import { lockImage } from '#os/mod.ts';
 import { copyDisk, deviceSink, fileSink } from './copy-disk.ts';
 import { flush, type LibraryCore } from './core.ts';
@@ -27,7 +27,8 @@ export type ExportOptions = {
 /**
  * Writes an image, or one of its points, into one file outside the library: all its layers
  * together. The file appears when it is whole and flushed. Rejects with UserError
- * (`file-in-the-way`, `format-unknown`, `image-in-use`), EnvironmentError, the abort reason.
+ * (`file-in-the-way`, `no-such-folder`, `format-unknown`, `image-in-use`), EnvironmentError, the
+ * abort reason.
  */
 export async function exportImage(
   core: LibraryCore,
@@ -44,6 +45,7 @@ export async function exportImage(
       todo: 'name another file, or remove that one',
     });
   }
+  checkFolder(dirname(path));
   const { image, layer } = core.named(from);
   const chain = chainOf(core.repository, layer.id);
   const claims = { read: [`image:${image.name}`, ...chain.map((l) => `layer:${l.id}`)] };
@@ -59,6 +61,25 @@ export async function exportImage(
       }),
     ),
   );
+}
+
+/** Throws UserError `no-such-folder`, EnvironmentError `folder-not-writable`. */
+function checkFolder(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new UserError('not-found', 'no-such-folder', {
+      what: `there is no folder ${folder}`,
+      todo: `make it (mkdir -p ${folder}), or name another`,
+    });
+  }
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (e) {
+    throw new EnvironmentError('folder-not-writable', {
+      what: `cannot write to ${folder}`,
+      why: messageOf(e),
+      todo: 'name a folder on this server that can be written to',
+    });
+  }
 }
 
 function howTo(

@@ -75,6 +75,17 @@ test('create: a DOS disk that inspect finds good, owned, in the folder', async (
   assert.equal(statSync(image.path).mode & 0o777, 0o600);
 });
 
+test('export: a folder that is not there, or is none, is the caller’s, and no file is left', async (t) => {
+  const { root, folder, open } = bench(t);
+  const library = open();
+  await library.create('a', { preset: 'gpt', sizeBytes: MIB });
+  for (const path of [join(root, 'no/such/a.img'), join(fileOf(root, 'file', 0), 'a.img')])
+    await assert.rejects(library.export('a', path), { code: 'no-such-folder', kind: 'not-found' });
+  const kernel = '/proc/sys/a.img';
+  await assert.rejects(library.export('a', kernel), { code: 'folder-not-writable' });
+  assert.deepEqual(readdirSync(folder), ['a.img']);
+});
+
 test('names: taken, malformed, and a foreign file in the way are refused', async (t) => {
   const { folder, open } = bench(t);
   const library = open();
