@@ -36,6 +36,38 @@ test('DISCOVER, OFFER, REQUEST, ACK, with the subnet and no boot file for a syst
   assert.equal(bench.records.length, 1);
 });
 
+test('adversary 4: REQUESTs out of nowhere meet the same guards as DISCOVERs', () => {
+  const known = macOf(0xffff);
+  const bench = new Bench({ reservations: { [known]: {} }, network: { strangersPerSecond: 4 } });
+  const stranger = (n: number): boolean => {
+    const options = [wanted(`10.77.0.${50 + (n % 50)}`), server(SERVER)];
+    return typeOf(bench.answer({ mac: macOf(n), type: request, options })) === ack;
+  };
+  const taken = (from: number, to: number): number => {
+    let count = 0;
+    for (let n = from; n < to; n++) if (stranger(n)) count += 1;
+    return count;
+  };
+  assert.equal(taken(0, 50), 20, 'the burst of five seconds');
+  bench.clock.advance(5000);
+  assert.equal(taken(50, 100), 20, 'and again');
+  bench.clock.advance(5000);
+  assert.equal(taken(100, 150), 4, 'an eighth of the pool is left for known machines');
+  assert.equal(typeOf(bench.dora(known)), ack);
+});
+
+test('who got no answer is known, in either mode', () => {
+  const mac = macOf(7);
+  const full = new Bench({ pool: [{ first: '10.77.0.50', last: '10.77.0.50' }] });
+  full.dora(macOf(1));
+  const told = { kind: 'drop', who: { interface: 'br0', mac, xid: 0x1234 } };
+  const refused = full.receive({ mac, type: discover });
+  assert.deepEqual(refused, { ...told, reason: 'no-free-address' });
+  const proxy = new Bench({ network: { mode: 'proxy' }, boot: () => TFTP });
+  const strange = proxy.receive({ mac, type: discover, options: pxeOptions(0x7777) });
+  assert.deepEqual(strange, { ...told, reason: 'unknown-architecture' });
+});
+
 test('a fixed address and a host name by MAC', () => {
   const reservations = { [macOf(9)]: { address: '10.77.0.9', hostName: 'nine' } };
   const answer = new Bench({ reservations }).dora(macOf(9));
