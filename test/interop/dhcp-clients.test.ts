@@ -115,7 +115,9 @@ test('a pool that is used up: the drop says whose request it was', async (t) => 
     const late = await bed.lab.addHost({ mac: MAC });
     late.start('udhcpc', ['-i', 'eth0', '-f', '-t', '1', '-T', '1', '-n', '-s', bed.script()]);
     await server.waitFor(/"kind":"dropped".*"no-free-address"|"no-free-address".*"dropped"/);
-    const dropped = eventsOf(server).find((e) => e.kind === 'dropped');
+    const dropped = eventsOf(server).find(
+      (e) => e.kind === 'dropped' && e.reason === 'no-free-address',
+    );
     assert.equal(dropped?.mac, MAC);
   } finally {
     await bed.close();

@@ -72,6 +72,27 @@ async function stopped(b: Bench, server: Running): Promise<number> {
   return stopMs;
 }
 
+/**
+ * Ends a server, and others like it, until one of three ends in time: one that is late may have
+ * waited for the processor, one that is late each time waits by itself.
+ */
+async function endsInTime(
+  b: Bench,
+  config: string,
+  first: Running,
+  burden: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<void> {
+  const took: number[] = [];
+  for (let server = first; took.length < 3; server = up(b, config)) {
+    await server.waitFor(/^ready/m);
+    await burden();
+    const stopMs = await stopped(b, server);
+    if (stopMs < STOP_LIMIT_MS) return;
+    took.push(Math.round(stopMs));
+  }
+  assert.fail(`stopped in ${took.join(', ')} ms`);
+}
+
 bench('up: serves, answers commands, and ends cleanly on SIGTERM', async (b) => {
   const config = await configure(b, SERVER);
   const server = up(b, config);
@@ -91,14 +112,43 @@ bench('up: serves, answers commands, and ends cleanly on SIGTERM', async (b) => 
   const refusal = await other.finished();
   assert.equal(refusal.code, 1);
   assert.match(refusal.stderr, /p4/, 'the refusal names who holds the disk');
-  let stopMs = await stopped(b, server);
-  // One that is late may have waited for the processor; one that is late each time waits by itself.
-  for (let again = 0; again < 2 && stopMs >= STOP_LIMIT_MS; again++) {
-    const next = up(b, config);
-    await next.waitFor(/^ready/m);
-    stopMs = await stopped(b, next);
-  }
-  assert.ok(stopMs < STOP_LIMIT_MS, `stopped in ${stopMs} ms`);
+  await endsInTime(b, config, server);
+});
+
+/** Logs in to a drive and is deaf then, as iPXE is under DOS: no logout when it is asked for. */
+const DEAF = `
+const [address, machine] = process.argv.slice(1);
+const keys = ['InitiatorName=' + machine, 'TargetName=' + machine + '.0', 'SessionType=Normal', ''];
+const text = Buffer.from(keys.join('\\0'));
+const header = Buffer.alloc(48 + text.length + (-text.length & 3));
+header.set([0x43, 0x87]);
+header.writeUIntBE(text.length, 5, 3);
+header.set([0x80, 0, 0, 0, 0, 1], 8);
+header.set(text, 48);
+const socket = require('net').connect(3260, address);
+socket.write(header);
+socket.on('data', (d) => { if (d[0] === 0x23) console.log('login', d.readUInt16BE(36)); });`;
+
+/** Asks for a loader many times over and reads nothing. */
+const FULL = `
+const socket = require('net').connect(8080, process.argv[1]).pause();
+socket.write('GET /loader/ipxe.efi HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.repeat(20), () => console.log('asked'));
+setInterval(() => {}, 1000);`;
+
+bench('up: ends in time when neither a disk nor a file is let go of', async (b) => {
+  const config = await configure(b, SERVER);
+  const server = up(b, config);
+  await server.waitFor(/^ready/m);
+  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
+  const cli = (...args: string[]): Promise<string> =>
+    run(process.execPath, [MAIN, ...args], { env });
+  await cli('image', 'create', 'dos', '--preset', 'dos', '--size', '504M');
+  await cli('machine', 'add', 'p4', '--mac', '52:54:00:00:00:04', '--drive', 'dos');
+  await endsInTime(b, config, server, async () => {
+    const who = [b.lab.ip, 'iqn.2026-11.org.polyboot:p4'];
+    await b.lab.start(process.execPath, ['-e', DEAF, ...who]).waitFor(/login 0$/m);
+    await b.lab.start(process.execPath, ['-e', FULL, b.lab.ip]).waitFor(/asked/);
+  });
 });
 
 bench('up: what was set is there after kill -9', async (b) => {
@@ -187,7 +237,7 @@ for (const networks of [PROXY, SERVER]) {
     const config = await configure(b, networks);
     const first = up(b, config);
     await first.waitFor(/^ready/m);
-    const result = await up(b, config).finished(20_000);
+    const result = await up(b, config).finished();
     assert.equal(result.code, 1);
     assert.match(result.stderr, /polyboot.*\(pid \d+\)|process \d+/i);
     assert.doesNotMatch(result.stderr, /switch the other server off/, 'it is no stranger');
