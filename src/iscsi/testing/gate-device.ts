@@ -15,11 +15,11 @@ export class GateDevice extends MemoryDevice {
   /** While true, operations are answered at the end of the tick instead of waiting. */
   gateOpen = false;
 
-  override tryRead(): boolean {
+  override tryRead(_offset: number, _into: Uint8Array, _at: number, _bytes: number): boolean {
     return false;
   }
 
-  override tryWrite(): boolean {
+  override tryWrite(_offset: number, _from: Uint8Array, _at: number, _bytes: number): boolean {
     return false;
   }
 
