@@ -1,5 +1,4 @@
-import { Phase } from '#scsi/mod.ts';
-import type { ScsiTarget } from '#scsi/mod.ts';
+import { Phase, type ScsiTarget } from '#scsi/mod.ts';
 import { sequenceOf, writePdu, writeScsiResponse } from './answers.ts';
 import { fillAdditional, fillTask, refusalOf } from './command-header.ts';
 import type { ChunkPool, Turnable } from './data-plane.ts';
@@ -15,8 +14,7 @@ import { RejectReason, ServiceResponse, copyBytes, encodeReject } from './pdu/mo
 import { Pace } from './pace.ts';
 import type { PduSink, ReceiveFault } from './receiver.ts';
 import type { Session } from './session.ts';
-import { TaskState } from './task.ts';
-import type { Task } from './task.ts';
+import { TaskState, type Task } from './task.ts';
 import { TaskQueue } from './task-queue.ts';
 import type { WriteBatch } from './write-batch.ts';
 import { TransportFault, endTask, failTransport, misdirected } from './transport-sense.ts';
@@ -287,18 +285,14 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.#start(task, length, more);
     if (task.state !== TaskState.RECEIVING) return;
     for (const piece of pieces) this.#dataOut.data(task, piece, 0, piece.length);
-    this.#settleHeld(task);
+    // In the middle of its own PDU, `end` is still to come.
+    if (this.#task !== task) this.#dataOut.settleData(task);
   }
 
   /** A held task whose data was bad, or too much: never begun, answered in its turn. */
   #endHeld(task: Task): void {
     if (task.status === 0) endTask(task, TASK_SET_FULL);
     task.state = TaskState.RECEIVING;
-    this.#settleHeld(task);
-  }
-
-  /** In the middle of its own PDU, `end` is still to come. */
-  #settleHeld(task: Task): void {
     if (this.#task !== task) this.#dataOut.settleData(task);
   }
 
@@ -329,10 +323,14 @@ export class FullFeature implements PduSink, Lane, Turnable {
   }
 
   release(task: Task): void {
-    const { taskSet, tasks } = this.session;
     this.#dataOut.released(task);
-    taskSet.ended(task);
-    tasks.release(task);
+    this.session.taskSet.ended(task);
+    this.session.tasks.release(task);
+    this.#startWaiting();
+  }
+
+  #startWaiting(): void {
+    const { taskSet } = this.session;
     if (this.#closed) return;
     for (let next = taskSet.next(); next !== undefined; next = taskSet.next()) {
       this.#startHeld(next);
@@ -356,7 +354,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   // Ends.
 
   /** Never answered; `quiet` when no operation of it can reach the device (hostile case 27). */
-  abort(task: Task, quiet: () => void): void {
+  #abort(task: Task, quiet: () => void): void {
     if (task.quiesced !== null) {
       task.quiesced.push(quiet);
       return;
@@ -385,7 +383,9 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const held = (t: Task): number => (t.state === TaskState.HELD ? 0 : 1);
     const tasks = this.session.tasks.list().filter(match);
     tasks.sort((a, b) => held(a) - held(b));
-    afterAll(tasks, this.abort.bind(this), quiet);
+    afterAll(tasks, this.#abort.bind(this), quiet);
+    // Of these some were held, and others wait for nothing else.
+    this.#startWaiting();
   }
 
   /** Nothing more is received, started or sent; calls `quiet` when all operations are answered. */

@@ -403,6 +403,28 @@ test('a command that waited for one that was aborted starts, and asks for its da
   assert.deepEqual(opcodes, [Opcode.R2T, Opcode.TASK_MANAGEMENT_RESPONSE]);
 });
 
+test('a command that waited for one that was aborted while it waited itself starts', async () => {
+  const { bench, device } = gated();
+  const i = await ready(bench);
+  const older = write(i, 0, 1);
+  const ordered = i.commandPdu(readWrite('write', 1, 1), {
+    write: true,
+    attribute: 2,
+    expectedLengthBytes: BLOCK,
+    data: pattern(BLOCK, 2),
+  });
+  i.send(encodeScsiCommand(ordered));
+  const newer = write(i, 2, 3);
+  assert.equal(device.waiting.length, 1);
+  manage(i, TaskFunction.ABORT_TASK, { tag: ordered.initiatorTaskTag });
+  assert.equal(await managed(i), TaskResponse.FUNCTION_COMPLETE);
+  assert.equal(device.waiting.length, 2, 'nothing orders the other two');
+  await device.release();
+  assert.equal((await i.result(older)).status, 0);
+  assert.equal((await i.result(newer)).status, 0);
+  assert.deepEqual(device.content(BLOCK, BLOCK), new Uint8Array(BLOCK));
+});
+
 test('a unit is told when the command that it works on is aborted', async () => {
   const { bench, device } = gated();
   const i = await ready(bench);

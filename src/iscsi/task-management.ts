@@ -77,9 +77,10 @@ function abortTask(
     respond(TaskResponse.TASK_DOES_NOT_EXIST);
     return;
   }
-  feature.abort(task, () => {
+  const respondGood = (): void => {
     respond(TaskResponse.FUNCTION_COMPLETE);
-  });
+  };
+  feature.abortAll((each) => each === task, respondGood);
 }
 
 function abortEverywhere(target: Target, lun: number | null, quiet: () => void): void {
