@@ -111,6 +111,8 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
       if (info.kind === 'discovery' && nowMs - startedMs >= DISCOVERY_LIFE_MS) {
         this.#turnAway('the discovery took too long');
       } else if (!info.firmware) {
+        // The disk keeps us from listening: then silence proves nothing.
+        if (this.#paused && !this.#output.full) this.#alive.heard = true;
         this.#keepAlive(phase.services, nowMs);
       }
     }

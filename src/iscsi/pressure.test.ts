@@ -5,7 +5,10 @@ import {
   COMMAND_WINDOW,
   HELD_BYTES_MAX,
   IMMEDIATE_COMMANDS_MAX,
+  PING_AFTER_MS,
+  PING_TIMEOUT_MS,
   SERVICE_OUTPUT_BYTES_MAX,
+  SWEEP_MS,
 } from './limits.ts';
 import { NO_DIGESTS, Opcode, RejectReason, TaskFunction, TaskResponse } from './pdu/mod.ts';
 import { decodeReject, decodeScsiResponse, decodeTaskManagementResponse } from './pdu/mod.ts';
@@ -153,6 +156,24 @@ test('small writes that the disk has not taken hold small memory', async () => {
   assert.equal(bench.server.plane.chunks.taken, written);
   await device.release();
   assert.equal(bench.server.plane.chunks.taken, 0);
+});
+
+test('an initiator that is not heard, because the disk stalls, is not called silent', async () => {
+  const { bench, device, i } = await gated();
+  for (let lba = 0; !i.paused; lba += 128) write(i, lba % 8192, pattern(128 * BLOCK));
+  for (let passedMs = 0; passedMs < 2 * (PING_AFTER_MS + PING_TIMEOUT_MS); passedMs += SWEEP_MS) {
+    bench.clock.advance(SWEEP_MS);
+  }
+  assert.equal(bench.server.stats().counters['pings-unanswered'], 0);
+  assert.ok(!i.closed);
+  device.gateOpen = true;
+  await device.release();
+  assert.ok(!i.paused);
+  // From now on it is heard, and says nothing.
+  for (let passedMs = 0; passedMs < 2 * (PING_AFTER_MS + PING_TIMEOUT_MS); passedMs += SWEEP_MS) {
+    bench.clock.advance(SWEEP_MS);
+  }
+  assert.equal(bench.server.stats().counters['pings-unanswered'], 1);
 });
 
 test('small cold reads are read 32 deep and more', async () => {
