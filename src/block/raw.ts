@@ -277,12 +277,17 @@ export class RawDevice implements BlockDevice, LendingDevice {
     const leave: BlockDone = (error) => {
       this.#leave(done, error);
     };
-    ftruncate(this.#fd, sizeBytes, (e) => {
+    const ended = (e: NodeJS.ErrnoException | null): void => {
       if (e !== null) return leave(blockErrorOf(e, 'write', this.#sizeBytes));
       return this.flush((error) => {
         if (error === null) this.rescan(leave);
         else leave(error);
       });
+    };
+    fstat(this.#fd, (e, stats) => {
+      // It may have grown behind our back, and further: nothing is cut off.
+      if (e === null && stats.size < sizeBytes) ftruncate(this.#fd, sizeBytes, ended);
+      else ended(e);
     });
   }
 

@@ -421,11 +421,17 @@ test('a file that grew behind our back is taken over when asked; one that shrank
     device.rescan(done);
   });
   assert.equal(device.sizeBytes, 2 * MIB, 'whole blocks only');
+  truncateSync(path, 4 * MIB);
+  await asked((done) => {
+    device.grow?.(3 * MIB, done);
+  });
+  assert.equal(statSync(path).size, 4 * MIB, 'to grow it cuts nothing off');
+  assert.equal(device.sizeBytes, 4 * MIB);
   truncateSync(path, MIB);
   await asked((done) => {
     device.rescan(done);
   });
-  assert.equal(device.sizeBytes, 2 * MIB);
+  assert.equal(device.sizeBytes, 4 * MIB);
   await assert.rejects(
     asked((done) => {
       device.read(MIB, Buffer.alloc(512), 0, 512, done);
