@@ -39,7 +39,8 @@ export class BootDhcpPolicy implements DhcpPolicy {
 
   reservationFor(client: DhcpClient): Reservation | undefined {
     const machine = this.#options.machines.byMac(client.mac);
-    if (machine !== undefined) {
+    // One that only introduced itself is a stranger still: anybody can introduce a thousand.
+    if (machine?.registered === true) {
       const address = machine.address === undefined ? {} : { address: machine.address };
       return { ...address, hostName: machine.name };
     }

@@ -88,6 +88,15 @@ test('fixed addresses: of machines and of other hosts, kept out of the pool as t
   assert.ok(!policy.isReserved('10.77.0.50'));
 });
 
+test('a machine that introduced itself is a stranger to DHCP until its owner names it', () => {
+  const { machines, policy } = setup();
+  const client = { mac: MAC, interface: 'br0' };
+  const { name } = machines.discover({ mac: MAC })!;
+  assert.equal(policy.reservationFor(client), undefined);
+  machines.set(name, { name: 'p4' });
+  assert.deepEqual(policy.reservationFor(client), { hostName: 'p4' });
+});
+
 test('the story of DHCP: who asked decides what an answer means', () => {
   const clock = new FakeClock();
   const timeline = new Timeline({ clock, log: new MemoryEventLog(), machineOf: () => undefined });
