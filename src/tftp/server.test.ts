@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { on, once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { test, type TestContext } from 'node:test';
-import { EnvironmentError, UserError, errnoOf } from '#base/mod.ts';
+import { EnvironmentError, FakeClock, UserError, errnoOf } from '#base/mod.ts';
 import { UdpSocket, type Peer } from '#net/mod.ts';
 import { TftpServer, memoryFile, type TftpServerOptions } from './mod.ts';
 import { decodePacket, encodePacket, type Packet, type TftpOption } from './packet.ts';
@@ -252,12 +252,18 @@ test('a stranger’s packet gets ERROR 5, and the transfer goes on', async (t) =
   assert.ok(answer.packet.op === 'error' && answer.packet.code === 5);
   assert.equal(answer.from.port, from.port);
   stranger.send({ op: 'error', code: 0, message: 'x' }, from);
+  stranger.send({ op: 'ack', block: 7 }, from);
+  const next = await stranger.next();
+  assert.ok(next.packet.op === 'error' && next.packet.code === 5);
+  stranger.read('nope', rig.address);
+  const last = await stranger.next();
+  assert.ok(last.packet.op === 'error' && last.packet.code === 1, 'no ERROR answers an ERROR');
   hand.send({ op: 'ack', block: 1 }, from);
   const two = await hand.next();
   assert.ok(two.packet.op === 'data' && two.packet.block === 2);
   hand.send({ op: 'ack', block: 2 }, from);
   await rig.heard('finished');
-  assert.equal(rig.server.counters().strayPackets, 2);
+  assert.equal(rig.server.counters().strayPackets, 3);
 });
 
 test('a repeated request is one transfer; another file on the same port replaces it', async (t) => {
@@ -283,12 +289,23 @@ test('a size probe is a probe', async (t) => {
   const hand = new Hand(t);
   hand.read('file', rig.address, [['tsize', '0']]);
   const { from } = await hand.next();
-  hand.send({ op: 'error', code: 8, message: 'User aborted' }, from);
+  hand.send({ op: 'error', code: 8, message: 'Unacceptable size' }, from);
   assert.equal((await rig.heard('failed')).detail, 'options-refused');
-  hand.read('file', rig.address, [['tsize', '0']]);
-  const again = await hand.next();
-  hand.send({ op: 'error', code: 0, message: 'TFTP Aborted' }, again.from);
-  assert.equal((await rig.heard('probe')).detail, 2000);
+  // PXE ROMs, and EDK2 (OVMF).
+  for (const [code, message] of [
+    [0, 'TFTP Aborted'],
+    [8, 'User aborted the transfer'],
+  ] as const) {
+    hand.read('file', rig.address, [['tsize', '0']]);
+    const again = await hand.next();
+    hand.send({ op: 'error', code, message }, again.from);
+    assert.equal((await rig.heard('probe')).detail, 2000);
+    rig.events.length = 0;
+  }
+  hand.read('file', rig.address);
+  const blind = await hand.next();
+  hand.send({ op: 'error', code: 8, message: 'aborted' }, blind.from);
+  assert.equal((await rig.heard('failed')).detail, 'options-refused', 'no size was asked for');
 });
 
 test('netascii is converted, and its size is that of the wire', async (t) => {
@@ -321,6 +338,28 @@ test('full house: silence for the next one, until a place is free', async (t) =>
   late.read('small', rig.address);
   const { packet } = await late.next();
   assert.ok(packet.op === 'data' && packet.bytes.length === 10);
+});
+
+test('full house: who never answered makes room after two seconds, who did never does', async (t) => {
+  const clock = new FakeClock();
+  const rig = await Rig.open(t, { file: content(2000) }, { maxTransfers: 1, clock });
+  const [forged, hand, late] = [new Hand(t), new Hand(t), new Hand(t)];
+  forged.read('file', rig.address);
+  await forged.next();
+  clock.advance(2001);
+  hand.read('file', rig.address);
+  const gone = await forged.next();
+  assert.equal(gone.packet.op, 'error');
+  const first = await hand.next();
+  hand.send({ op: 'ack', block: 1 }, first.from);
+  await rig.heard('started');
+  clock.advance(10_000);
+  late.read('file', rig.address);
+  late.read('file', rig.address);
+  hand.send({ op: 'ack', block: 2 }, (await hand.next()).from);
+  const third = await hand.next();
+  assert.ok(third.packet.op === 'data' && third.packet.block === 3, 'it still runs');
+  assert.equal(rig.server.counters().busy, 2);
 });
 
 test('single-port mode: all packets from the port that was asked', async (t) => {

@@ -207,10 +207,12 @@ export class Transfer {
 
   #clientError(code: number, message: string): Step {
     const text = `the client said: ${message === '' ? `error ${code}` : message}`;
-    if (code === ERROR_CODE.optionRefused) return this.#fail('options-refused', text, false);
-    // The code of a probe's goodbye varies by ROM; "before any data" is what they share.
-    if (this.#phase === 'offered' && this.#agreement.askedSize) return this.#end({ kind: 'probe' });
-    return this.#fail('client-error', text, false);
+    // The code of a probe's goodbye varies by ROM; "before any data" is what they share. EDK2 says
+    // 8, as if it refused the options, and "User aborted the transfer".
+    const sized = this.#phase === 'offered' && this.#agreement.askedSize;
+    const refused = code === ERROR_CODE.optionRefused && !(sized && /abort/i.test(message));
+    if (refused) return this.#fail('options-refused', text, false);
+    return sized ? this.#end({ kind: 'probe' }) : this.#fail('client-error', text, false);
   }
 
   #sendWindow(nowMs: number): Step {
