@@ -46,6 +46,19 @@ suite('boot listener', () => {
     assert.equal(seen[3]?.sentBytes, 70_000);
   });
 
+  test('who asks for a close gets it after the answer, and nothing that was pipelined', async (t) => {
+    const bench = await Bench.start(t);
+    await bench.file('f', 'boot me');
+    for (const last of [GET('/f', 'Connection: close'), 'GET /f HTTP/1.0\r\n\r\n']) {
+      const client = await bench.dial();
+      client.send(last + GET('/f'));
+      const answer = await client.answer();
+      assert.deepEqual([answer.status, answer.body.toString()], [200, 'boot me']);
+      assert.equal(answer.headers.get('connection'), 'close');
+      assert.equal(await client.closed(), '');
+    }
+  });
+
   test('Range abuse: a thousand ranges get the file once', async (t) => {
     const bench = await Bench.start(t);
     await bench.file('f', 'x'.repeat(1000));
