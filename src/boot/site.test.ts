@@ -157,6 +157,17 @@ test('a menu’s choice cannot choose what the menu did not offer', async () => 
   assert.match(await bench.text(SCRIPT, 'plan=script'), /item /, 'shows the menu again');
 });
 
+test('a menu’s choice of the network disk boots it, and only when there is one', async () => {
+  const bench = new Bench();
+  bench.add({ plan: { kind: 'menu' } });
+  assert.match(await bench.text(SCRIPT), /item san Network disk: dos/);
+  const chosen = await bench.text(SCRIPT, 'plan=san');
+  assert.match(chosen, /sanboot --no-describe --drive 0x80/);
+  assert.match(chosen, /polyboot:p4\.0/);
+  bench.machines.set('p4', { drives: [] });
+  assert.match(await bench.text(SCRIPT, 'plan=san'), /^:menu$/m);
+});
+
 test('a disk that cannot be served stops the boot with the reason', async () => {
   const bench = new Bench();
   bench.add();

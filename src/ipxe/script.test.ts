@@ -94,6 +94,22 @@ function assertLabels(script: string): void {
 }
 
 suite('scripts', () => {
+  test('a drive is let go of before it is tried again, and its keeping before the error screen', () => {
+    const lines = machineScript(MACHINE).split('\n');
+    const at = (line: string, from = 0): number => {
+      const found = lines.indexOf(line, from);
+      assert.ok(found >= 0, line);
+      return found;
+    };
+    const hook = lines.findIndex((l) => l.startsWith('sanhook') && l.includes('0x81'));
+    assert.ok(hook > 0 && at('sanunhook --drive 0x81 ||', hook) < at('goto hook_0x81', hook));
+    // With keep-san set iPXE keeps the drive in spite of sanunhook.
+    const failed = at(':failed');
+    const cleared = at('clear keep-san ||', failed);
+    assert.ok(cleared < at('sanunhook --drive 0x80 ||', failed));
+    assert.ok(cleared < at('sanunhook --drive 0x81 ||', failed));
+  });
+
   test('every plan: our vocabulary, every label there, nothing that 2019 lacks', () => {
     const scripts = [
       ...PLANS.map((plan) => machineScript({ ...MACHINE, plan })),
