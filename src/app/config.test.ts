@@ -10,7 +10,7 @@ test('an empty file is a whole configuration: proxyDHCP is nobody’s harm', () 
   assert.deepEqual(config.networks, []);
 });
 
-test('pools, durations and sizes in the spelling of people', () => {
+test('pools and durations in the spelling of people', () => {
   const config = parseConfig(
     `
 networks:
@@ -18,14 +18,12 @@ networks:
     dhcp: server
     pool: 10.77.0.100-200
     lease: 12h
-iscsi: { maxTransfer: 4M }
 `,
     'polyboot.yaml',
   );
   const network = config.networks[0];
   assert.deepEqual(network?.pool, { first: '10.77.0.100', last: '10.77.0.200' });
   assert.equal(network?.lease, 43_200);
-  assert.equal(config.iscsi.maxTransfer, 4 * 1024 * 1024);
 });
 
 test('every fault is named at once, with its line', () => {
@@ -60,6 +58,18 @@ test('folders are absolute, wherever it is started', () => {
     assert.throws(() => parseConfig(`${key}: ~/here`, 'c.yaml'), /c\.yaml:1: .*an absolute path/);
   }
   assert.equal(parseConfig('state: /srv/polyboot', 'c.yaml').state, '/srv/polyboot');
+});
+
+test('an interface that is named twice is the file’s fault, not that of a port', () => {
+  const twice = 'networks:\n  - interface: br0\n  - interface: br1\n  - interface: br0\n';
+  assert.throws(
+    () => parseConfig(twice, 'c.yaml'),
+    /c\.yaml:4: networks\[2\]\.interface: br0 is named twice/,
+  );
+});
+
+test('a setting that nothing heeds is no setting', () => {
+  assert.throws(() => parseConfig('iscsi: { maxTransfer: 4M }', 'c.yaml'), /no such setting/);
 });
 
 test('a DHCP server without a pool is told so', () => {

@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { formatIpv4, normalizeMac, parseIpv4, parseSize, readYaml } from '#base/mod.ts';
+import { formatIpv4, normalizeMac, parseIpv4, readYaml } from '#base/mod.ts';
 import { z } from 'zod';
 
 const ipv4 = z.string().refine((t) => parseIpv4(t) !== undefined, {
@@ -85,7 +85,7 @@ const settings = z.strictObject({
   state: folder.optional(),
   images: folder.optional(),
   files: folder.optional(),
-  networks: z.array(network).max(64).default([]),
+  networks: z.array(network).max(64).superRefine(noInterfaceTwice).default([]),
   loaders: z.array(z.string()).max(16).default(['/usr/lib/ipxe']),
   tftp: z
     .strictObject({ port: port.default(69), singlePort: z.boolean().default(false) })
@@ -96,17 +96,6 @@ const settings = z.strictObject({
       port: port.default(3260),
       /** Threads that serve disks; default: half of the processors, at most four. */
       threads: z.number().int().min(1).max(64).optional(),
-      maxTransfer: z
-        .union([z.number(), z.string()])
-        .transform((v) => (typeof v === 'number' ? v : (parseSize(v) ?? 0)))
-        .pipe(
-          z
-            .number()
-            .int()
-            .min(65_536, 'at least 64K')
-            .max(16 * 1024 * 1024, 'at most 16M'),
-        )
-        .default(1024 * 1024),
     })
     .prefault({}),
   admin: z
@@ -118,6 +107,15 @@ const settings = z.strictObject({
     .prefault({}),
   log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
+
+function noInterfaceTwice(networks: readonly { interface: string }[], ctx: z.RefinementCtx): void {
+  const names = networks.map((n) => n.interface);
+  for (const [at, name] of names.entries()) {
+    const path = [at, 'interface'];
+    const message = `${name} is named twice: one network has one interface`;
+    if (names.indexOf(name) < at) ctx.addIssue({ code: 'custom', path, message });
+  }
+}
 
 /** The settings of one boot server, as written in `polyboot.yaml`, with every default filled in. */
 export type Config = z.output<typeof settings>;

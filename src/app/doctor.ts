@@ -38,7 +38,6 @@ export async function examine(
           why: 'ports 67, 69 and binding to an interface need it, so what follows is incomplete',
           todo: 'sudo ./polyboot doctor',
         },
-    ...(config.networks.length === 0 ? [noNetwork()] : []),
     ...matched.findings,
     ...matched.networks.map(describe),
   ];
@@ -54,12 +53,4 @@ function describe(network: BootNetwork): Finding {
   const { config, address, subnet } = network;
   const role = { server: 'DHCP server', proxy: 'proxyDHCP', off: 'no DHCP' }[config.dhcp];
   return { level: 'ok', what: `${config.interface}: ${role} at ${address} in ${subnet}` };
-}
-
-function noNetwork(): Finding {
-  return {
-    level: 'fail',
-    what: 'no network to serve: no interface has an IPv4 address',
-    todo: 'give one an address, for example: ip addr add 10.77.0.1/24 dev eth1',
-  };
 }

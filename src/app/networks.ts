@@ -31,7 +31,7 @@ export function matchNetworks(
   defaultRoutes: readonly string[],
 ): { networks: BootNetwork[]; findings: Finding[] } {
   const networks: BootNetwork[] = [];
-  const findings: Finding[] = [];
+  const findings: Finding[] = configs.length === 0 ? [noNetwork()] : [];
   for (const config of configs) {
     const result = matchOne(config, interfaces);
     if ('level' in result) {
@@ -42,6 +42,14 @@ export function matchNetworks(
     networks.push(result);
   }
   return { networks, findings };
+}
+
+function noNetwork(): Finding {
+  return {
+    level: 'fail',
+    what: 'no network to serve: no interface has an IPv4 address',
+    todo: 'give one an address, for example: ip addr add 10.77.0.1/24 dev eth1',
+  };
 }
 
 function matchOne(

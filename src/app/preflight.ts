@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, mkdirSync, statfsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { EnvironmentError, formatBytes, messageOf } from '#base/mod.ts';
+import { EnvironmentError, errnoOf, formatBytes, messageOf } from '#base/mod.ts';
 import { probeServers, type FoundServer } from '#dhcp/mod.ts';
 import { findLoaders } from '#ipxe/mod.ts';
 import { UdpSocket } from '#net/mod.ts';
@@ -24,6 +24,7 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
   try {
     servers = await probeServers(config.interface, { enough: (found) => !found.proxy });
   } catch (e) {
+    if (config.dhcp === 'server' && errnoOf(e) === 'EADDRINUSE') return [judgeClient(network)];
     return [
       {
         level: 'warn',
@@ -44,6 +45,20 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
     });
   }
   return [...findings, ...judgeServers(network, full)];
+}
+
+/** Something holds port 68, where the answer would come: a DHCP client, so there is a server. */
+function judgeClient({ config }: BootNetwork): Finding {
+  const why = 'so another server gives the addresses there';
+  if (config.allowOtherDhcpServer) {
+    return { level: 'warn', what: `a DHCP client runs on ${config.interface}`, why };
+  }
+  return {
+    level: 'fail',
+    what: `refusing to be a DHCP server on ${config.interface}: a DHCP client of this host runs on it`,
+    why,
+    todo: `give ${config.interface} a fixed address and end the client (ss -ulpn sport = :68), use \`dhcp: proxy\`, or say \`allowOtherDhcpServer: true\``,
+  };
 }
 
 function judgeServers(network: BootNetwork, servers: readonly FoundServer[]): Finding[] {

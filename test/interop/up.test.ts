@@ -47,11 +47,12 @@ function up({ lab }: Bench, config: string): Running {
   return lab.start(process.execPath, [MAIN, 'up', '--config', config]);
 }
 
-/** Expects it not to start: exit code 1, and nothing left listening. */
-async function refused(b: Bench, config: string): Promise<Finished> {
+/** Expects it not to start: exit code 1, and nothing left listening but what was there (`not`). */
+async function refused(b: Bench, config: string, not = /^$/): Promise<Finished> {
   const result = await up(b, config).finished();
   assert.equal(result.code, 1, result.stderr);
-  assert.equal(await listeners(b), '', 'nothing is half started');
+  const left = (await listeners(b)).split('\n').filter((line) => line !== '' && !not.test(line));
+  assert.deepEqual(left, [], 'nothing is half started');
   return result;
 }
 
@@ -174,6 +175,23 @@ bench('up: a proxy everywhere: two cards in one subnet, a tunnel of one address'
   for (const name of ['br0', 'wlan0', 'vpn0'])
     assert.match(server.output, new RegExp(`${name} .*proxyDHCP: hands out no addresses`));
   assert.equal((await server.stop()).code, 0);
+});
+
+bench('up: no DHCP server where a DHCP client of this host runs, unless told so', async (b) => {
+  const bind = `require('node:dgram').createSocket('udp4').bind(68, () => console.log('bound'))`;
+  await b.lab.start(process.execPath, ['-e', bind]).waitFor(/bound/);
+  const { stderr } = await refused(b, await configure(b, SERVER), /:68 /);
+  assert.match(stderr, /a DHCP client of this host runs on it/);
+  const told = SERVER.replace(' }', ', allowOtherDhcpServer: true }');
+  const server = up(b, await configure(b, told));
+  await server.waitFor(/^ready/m);
+  assert.match(server.output, /! a DHCP client runs on br0/);
+});
+
+bench('up: without a network there is nothing to be ready for', async (b) => {
+  await b.lab.run('ip', ['addr', 'flush', 'dev', 'br0']);
+  const { stderr } = await refused(b, await configure(b, '  []\n'));
+  assert.match(stderr, /no network to serve: no interface has an IPv4 address/);
 });
 
 bench('up: every fault of a configuration at once, with its line', async (b) => {
