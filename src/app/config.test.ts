@@ -68,6 +68,14 @@ test('an interface that is named twice is the file’s fault, not that of a port
   );
 });
 
+test('a lease lasts a second at least, and a year at most', () => {
+  const leaseOf = (lease: string): number | undefined =>
+    parseConfig(`networks: [{ interface: br0, lease: ${lease} }]`, 'c.yaml').networks[0]?.lease;
+  assert.deepEqual([leaseOf('1s'), leaseOf('90'), leaseOf('365d')], [1, 90, 31_536_000]);
+  for (const lease of ['0s', '0', '366d', '60000d', '99999999999'])
+    assert.throws(() => leaseOf(lease), /c\.yaml:1: networks\[0\]\.lease/, lease);
+});
+
 test('a setting that nothing heeds is no setting', () => {
   assert.throws(() => parseConfig('iscsi: { maxTransfer: 4M }', 'c.yaml'), /no such setting/);
 });

@@ -13,6 +13,9 @@ const folder = z.string().refine((t) => isAbsolute(t), {
 
 const port = z.number().int().min(1).max(65_535);
 
+/** DHCP has 32 bits for seconds, of which the largest means "for ever" (RFC 2131 §3.3). */
+const LEASE_RANGE_S = { least: 1, most: 365 * 86_400 } as const;
+
 /** "90s", "30m", "12h", "7d", or seconds. */
 const duration = z
   .union([z.number().int().positive(), z.string().regex(/^\d+\s*[smhd]$/)], {
@@ -22,7 +25,8 @@ const duration = z
     if (typeof v === 'number') return v;
     const unit = { s: 1, m: 60, h: 3_600, d: 86_400 }[v.at(-1) ?? 's'] ?? 1;
     return Number.parseInt(v, 10) * unit;
-  });
+  })
+  .pipe(z.number().min(LEASE_RANGE_S.least, 'at least 1s').max(LEASE_RANGE_S.most, 'at most 365d'));
 
 /** "10.0.0.100-10.0.0.200" or "10.0.0.100-200". */
 const pool = z.string().transform((text, context) => {
