@@ -6,6 +6,7 @@ import {
   EVENTS_PER_STAGE_MAX,
   MemoryEventLog,
   SAME_BOOT_MS,
+  STRANGERS,
   Timeline,
 } from './timeline.ts';
 
@@ -105,8 +106,27 @@ test('a machine that loops cannot fill the log', () => {
   assert.equal(story().length, EVENTS_PER_STAGE_MAX);
 });
 
+test('adversary 4: invented machines push no real boot out of the log, nor out of memory', () => {
+  const { timeline, clock, story } = setup();
+  timeline.reach(MAC, 'power-on');
+  for (let i = 0; i < 100_000; i++) {
+    timeline.reach(`52:54:01:${i}`, 'power-on');
+    if (i % 1000 === 0) clock.advance(100);
+  }
+  assert.ok(story().length <= 1 + STRANGERS.burst + 10 * STRANGERS.perSecond, `${story().length}`);
+  assert.equal(timeline.stageOf(MAC), 'power-on');
+  timeline.reach(MAC, 'dhcp');
+  assert.equal(story().at(-1), 'dhcp');
+  clock.advance(1000);
+  timeline.reach('52:54:00:00:00:99', 'power-on');
+  assert.equal(story().at(-1), 'power-on', 'a real stranger asks again, and is told of');
+  timeline.close();
+});
+
 test('forgets the oldest boot when there are too many, and leaves no timer behind', () => {
-  const { timeline, clock } = setup();
+  const clock = new FakeClock();
+  const log = new MemoryEventLog();
+  const timeline = new Timeline({ clock, log, machineOf: (mac) => mac });
   for (let i = 0; i <= BOOTS_MAX; i++) timeline.reach(`m${i}`, 'power-on');
   assert.equal(timeline.stageOf('m0'), undefined);
   assert.equal(timeline.stageOf(`m${BOOTS_MAX}`), 'power-on');

@@ -1,5 +1,6 @@
 import type { Cancel, Clock, Explanation } from '#base/mod.ts';
 import { printable } from '#base/mod.ts';
+import { TokenBucket } from '#dhcp/mod.ts';
 import { PATIENCE } from './diagnosis.ts';
 import { stageIndex, type Stage } from './stages.ts';
 
@@ -35,6 +36,12 @@ export const EVENTS_PER_STAGE_MAX = 32;
 /** A firmware that asks again within this time, having got nowhere, is still in the same boot. */
 export const SAME_BOOT_MS = 60_000;
 
+/**
+ * Boots of machines that nobody knows: a classroom at once, then 20 a second. Whoever invents MAC
+ * addresses would otherwise push every real boot out of the log within a minute (hostile case 4).
+ */
+export const STRANGERS = { burst: 512, perSecond: 20 } as const;
+
 type Boot = {
   readonly id: string;
   readonly mac: string;
@@ -59,17 +66,24 @@ export class Timeline {
   readonly #options: Options;
   readonly #boots = new Map<string, Boot>();
   readonly #listeners = new Set<(event: TimelineEvent) => void>();
+  readonly #strangers: TokenBucket;
   #count = 0;
 
   constructor(options: Options) {
     this.#options = options;
+    const nowMs = options.clock.monotonicMs();
+    this.#strangers = new TokenBucket(STRANGERS.perSecond, STRANGERS.burst, nowMs);
   }
 
-  /** Records that `mac` reached `stage`; begins a new boot when the machine has started again. */
+  /**
+   * Records that `mac` reached `stage`; begins a new boot when the machine has started again. Of
+   * strangers that come too fast nothing is told.
+   */
   reach(mac: string, stage: Stage, facts: Facts = {}): void {
     const nowMs = this.#options.clock.monotonicMs();
     let boot = this.#boots.get(mac);
     if (boot === undefined || startsAnew(boot, stage, nowMs)) boot = this.#begin(mac, stage, nowMs);
+    if (boot === undefined) return;
     boot.lastMs = nowMs;
     if (stageIndex(stage) > stageIndex(boot.stage)) boot.stage = stage;
     if (isNews(boot, stage, facts)) this.#emit(boot, stage, facts);
@@ -80,6 +94,7 @@ export class Timeline {
   stop(mac: string, facts: Facts, problem: Explanation): void {
     const nowMs = this.#options.clock.monotonicMs();
     const boot = this.#boots.get(mac) ?? this.#begin(mac, 'power-on', nowMs);
+    if (boot === undefined) return;
     boot.cancelWatch?.();
     const told = { after: boot.stage, ...facts };
     if (isNews(boot, 'stopped', told)) this.#emit(boot, 'stopped', told, problem);
@@ -119,7 +134,9 @@ export class Timeline {
     this.#listeners.clear();
   }
 
-  #begin(mac: string, stage: Stage, nowMs: number): Boot {
+  #begin(mac: string, stage: Stage, nowMs: number): Boot | undefined {
+    const known = this.#options.machineOf(mac) !== undefined;
+    if (!known && !this.#strangers.take(nowMs)) return undefined;
     this.#boots.get(mac)?.cancelWatch?.();
     this.#boots.delete(mac);
     const oldest = this.#boots.size >= BOOTS_MAX ? this.#boots.keys().next().value : undefined;

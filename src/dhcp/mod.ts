@@ -9,3 +9,4 @@ export { DhcpService } from './server.ts';
 export type { DhcpServiceOptions, DhcpStatus, LeaseView } from './server.ts';
 export type { DhcpCounter } from './network-service.ts';
 export * from './strategy.ts';
+export { TokenBucket } from './rate.ts';
