@@ -98,6 +98,25 @@ test('resize: no attention when nothing changed', async () => {
   assert.equal((await ready(one)).status, 0);
 });
 
+test('swap_lba-status: asked for in the midst of it, it goes on with the new device', async () => {
+  const { one, unit, memory } = bench({}, undefined, 8 * DISK_BYTES);
+  // Extents of 64 KiB, twice as many as are looked at in one turn.
+  for (let at = 0; at < memory.sizeBytes; at += 128 * 1024) memory.load(Buffer.alloc(512, 1), at);
+  const asked = one.run(hex('9e 12 00 00 00 00 00 00 00 00 00 00 ff ff 00 00'));
+  const s = swap(unit);
+  await s.making;
+  const fresh = snapshot(memory);
+  await new Promise((resolve) => memory.close(resolve));
+  await settle();
+  s.finish(fresh);
+  assert.equal(await s.swapped, null);
+  const { status, data } = await asked;
+  assert.equal(status, 0);
+  const last = data.subarray(-16);
+  assert.equal(Number(last.readBigUInt64BE(0)) + last.readUInt32BE(8), unit.blocks);
+  assert.ok(data.length > 64 * 16);
+});
+
 test('swap_held: commands wait, none is lost, and the old device keeps what was acknowledged', async () => {
   const { one, set, unit, memory } = bench();
   const two = new Initiator(set, TWO);

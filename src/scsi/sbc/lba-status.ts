@@ -34,7 +34,7 @@ export const getLbaStatus: CommandBody = {
     const runs: Run[] = [];
     let lba = task.lba;
     while (lba < task.unit.blocks && runs.length < most) {
-      if (runs.length > 0 && runs.length % LBA_STATUS_PER_TURN_MAX === 0) await setImmediate();
+      if (runs.length > 0 && runs.length % LBA_STATUS_PER_TURN_MAX === 0) await nextTurn(task);
       task.checkpoint();
       const run = runFrom(task, lba);
       runs.push(run);
@@ -43,6 +43,17 @@ export const getLbaStatus: CommandBody = {
     task.reply(encode(runs));
   },
 };
+
+/** Between two turns the device may be taken away, for another one or to be sanitized. */
+async function nextTurn(task: Task): Promise<void> {
+  await setImmediate();
+  await new Promise<void>((resolve, reject) => {
+    task.unit.gate.whenOpen(task.command, (refusal) => {
+      if (refusal === null) resolve();
+      else reject(refusal);
+    });
+  });
+}
 
 function runFrom({ unit }: Task, lba: number): Run {
   const blocks = Math.min(unit.blocks - lba, RUN_BLOCKS_MAX);
