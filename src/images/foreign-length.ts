@@ -28,7 +28,10 @@ export async function refuseCutShort(
       const { bytesRead } = await file.read(buffer, 0, length, at);
       return buffer.subarray(0, bytesRead);
     };
-    const { size } = await file.stat();
+    const stats = await file.stat();
+    // A device says nothing of where its content ends.
+    if (!stats.isFile()) return;
+    const { size } = stats;
     const neededBytes = format === 'vdi' ? await vdiEnd(read) : await vmdkEnd(read, size);
     if (neededBytes > size) throw cutShort(path, size);
   } finally {
