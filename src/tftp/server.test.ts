@@ -356,10 +356,13 @@ test('full house: who never answered makes room after two seconds, who did never
   clock.advance(10_000);
   late.read('file', rig.address);
   late.read('file', rig.address);
+  // What follows them is refused at once: both were looked at.
+  late.send({ op: 'wrq', name: 'x', mode: 'octet', options: [] }, rig.address);
+  assert.equal((await late.next()).packet.op, 'error');
+  assert.equal(rig.server.counters().busy, 2);
   hand.send({ op: 'ack', block: 2 }, (await hand.next()).from);
   const third = await hand.next();
   assert.ok(third.packet.op === 'data' && third.packet.block === 3, 'it still runs');
-  assert.equal(rig.server.counters().busy, 2);
 });
 
 test('single-port mode: all packets from the port that was asked', async (t) => {
