@@ -6,7 +6,7 @@ import type { Holder } from '#machines/mod.ts';
 import { imageExists, imageUnknown, inUseNow, pointUnknown } from './errors.ts';
 import type { Image } from './image.ts';
 import { Jobs } from './jobs.ts';
-import type { ImagePoint, Layer } from './layer.ts';
+import type { ImagePoint, Layer, MachineOverlay } from './layer.ts';
 import { LibraryFolder, noSpace, unfreeze } from './library-folder.ts';
 import type { LiveDisks } from './live-disks.ts';
 import { MirroredRepository } from './mirrored-repository.ts';
@@ -165,6 +165,11 @@ export class LibraryCore {
     // A file of its owner's that was frozen here can be written again when it leaves.
     for (const layer of removed)
       if (!layer.owned && layer.frozen !== undefined) unfreeze(layer.path);
+  }
+
+  /** What the machine of an overlay is called now, or was when it was removed. */
+  ownerOf({ machine, machineName }: MachineOverlay): string {
+    return this.options.machines?.nameOf(machine) ?? machineName;
   }
 
   /** A full disk in words, with what was wanted; anything else as it is. */

@@ -19,6 +19,7 @@ type Bench = {
   readonly repository: MemoryImageRepository;
   readonly library: ImageLibrary;
   readonly holders: Map<string, Holder[]>;
+  readonly names: Map<string, string>;
   live: LiveDisks | undefined;
   readonly open: () => ImageLibrary;
 };
@@ -30,8 +31,9 @@ function bench(t: TestContext): Bench {
   });
   const repository = new MemoryImageRepository();
   const holders = new Map<string, Holder[]>();
+  const names = new Map<string, string>();
   const folder = join(root, 'library');
-  const rest = { root, folder, repository, holders };
+  const rest = { root, folder, repository, holders, names };
   const open = (): ImageLibrary =>
     ImageLibrary.open({
       folder,
@@ -40,7 +42,7 @@ function bench(t: TestContext): Bench {
       clock: new FakeClock(),
       log: silentLog,
       usersOf: (name) => (holders.get(name) ?? []).map((h) => `machine ${h.machine}`),
-      machines: { holdersOf: (name) => holders.get(name) ?? [], nameOf: () => undefined },
+      machines: { holdersOf: (name) => holders.get(name) ?? [], nameOf: (id) => names.get(id) },
       live: () => made.live,
     });
   const made: Bench = { ...rest, live: undefined, library: open(), open };
@@ -389,6 +391,27 @@ test('fresh overlays go with their drive, kept ones only when they are discarded
     ['other'],
   );
   assert.equal(readdirSync(folder).length, 3);
+});
+
+test('an overlay of a removed machine is not its namesake’s; a renamed one is named anew', async (t) => {
+  const { library, names } = bench(t);
+  await library.create('golden', blank);
+  await library.freeze('golden');
+  const kept = [drive('golden', 'overlay-kept')];
+  for (const id of ['old', 'new', 'other'])
+    await library.prepareBoot({ id, name: 'p4' }, kept, true);
+  names.set('new', 'p4').set('other', 'p5');
+  const told = library.overlays().map(({ machine, gone }) => `${machine} ${gone}`);
+  assert.deepEqual(told.sort(), ['p4 false', 'p4 true', 'p5 false']);
+  await assert.rejects(library.remove('golden'), /overlay of machine "p5".*image discard MACHINE/s);
+  library.wish('p4', 'golden', 'discard', false);
+  assert.deepEqual(
+    library.overlays().map(({ machine, gone }) => `${machine} ${gone}`),
+    ['p4 false', 'p5 false'],
+  );
+  assert.throws(() => library.wish('p4', 'golden', 'discard', false), { code: 'overlay-unknown' });
+  const { notes } = await library.promoteOverlay('new', 'golden');
+  assert.match(notes.join(), /machine "p5" keeps .*image discard p5\)/);
 });
 
 test('drives that the image does not admit are refused with the way out', async (t) => {

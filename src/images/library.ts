@@ -288,8 +288,9 @@ export class ImageLibrary {
   /** By id of the machine, or by the name that a machine had which is gone. */
   #overlayOf(machine: string, image: string): MachineOverlay {
     const all = this.#core.repository.overlays().filter((o) => o.image === image);
+    const gone = all.filter((o) => this.#core.options.machines?.nameOf(o.machine) === undefined);
     const found =
-      all.find((o) => o.machine === machine) ?? all.find((o) => o.machineName === machine);
+      all.find((o) => o.machine === machine) ?? gone.find((o) => o.machineName === machine);
     if (found !== undefined) return found;
     throw new UserError('not-found', 'overlay-unknown', {
       what: `there is no overlay of image "${image}" on that machine`,
@@ -303,6 +304,9 @@ function inUse(name: string, users: readonly string[]): UserError {
   return new UserError('conflict', 'image-in-use', {
     what: `the image "${name}" cannot be removed`,
     why: `it is used by ${[...new Set(users)].join(', ')}`,
-    todo: 'give those machines other drives first (polyboot machine set), or flatten those images',
+    todo: [
+      'give those machines other drives first (polyboot machine set), flatten those images,',
+      'and discard those overlays (polyboot image discard MACHINE)',
+    ].join(' '),
   });
 }

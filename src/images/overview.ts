@@ -33,6 +33,8 @@ export type ImageUsage = {
 /** An overlay of one machine, as `history` tells of it. */
 export type OverlayState = {
   readonly machine: string;
+  /** True: that machine was removed; another of that name has nothing to do with it. */
+  readonly gone: boolean;
   readonly image: string;
   /** The version that it stands on, where that is still a point. */
   readonly version?: number;
@@ -112,8 +114,10 @@ export function overlayStates(core: LibraryCore): OverlayState[] {
     const { image, machine, machineName, createdAtMs, next, hostBoot } = overlay;
     const base = core.layer(overlay.layer).parent;
     const version = core.pointsOf(image).find((point) => point.layer === base)?.number;
+    const present = core.options.machines?.nameOf(machine);
     return {
-      machine: core.options.machines?.nameOf(machine) ?? machineName,
+      machine: present ?? machineName,
+      gone: present === undefined,
       image,
       ...(version === undefined ? {} : { version }),
       behind: core.get(image).head !== base,

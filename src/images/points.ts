@@ -222,10 +222,11 @@ export class PointVerbs {
       .overlays()
       .filter((o) => o.image === name && o.hostBoot === undefined)
       .filter((o) => core.layer(o.layer).parent !== present.id)
+      .map((o) => core.ownerOf(o))
       .map(
-        ({ machineName }) =>
-          `machine "${machineName}" keeps its overlay of an older version until it is discarded ` +
-          `(polyboot image discard ${machineName})`,
+        (owner) =>
+          `machine "${owner}" keeps its overlay of an older version until it is discarded ` +
+          `(polyboot image discard ${owner})`,
       );
   }
 
@@ -292,6 +293,6 @@ export function dependantsOf(core: LibraryCore, name: string): string[] {
   const layers = new Set([image.head, ...core.pointsOf(name).map((p) => p.layer)]);
   const above = image.frozen ? [...layers].flatMap(referrers(core.repository, name)) : [];
   const overlays = core.repository.overlays().filter((o) => o.image === name);
-  const machines = overlays.map((o) => `the overlay of machine "${o.machineName}"`);
+  const machines = overlays.map((o) => `the overlay of machine "${core.ownerOf(o)}"`);
   return [...new Set([...above, ...machines])];
 }

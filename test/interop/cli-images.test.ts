@@ -4,6 +4,7 @@ import { ok, setUp } from './cli-kit.ts';
 
 const STATE = {
   machine: 'p4',
+  gone: false,
   image: 'dos',
   version: 1,
   behind: true,
@@ -100,8 +101,23 @@ test('keep, discard and promote speak of machines, their drives, and those that 
   ]);
   const wrong = await cli('image discard p4.1');
   assert.match(wrong.err, /there is no overlay of p4\.1/);
-  ok(await cli('machine rm p4'));
-  services.images.states = [STATE];
+  services.images.states = [{ ...STATE, gone: true }];
+  assert.match(ok(await cli('machine rm p4')), /wrote on dos stays.* image discard p4/);
+  assert.match(ok(await cli('image history dos')), /^p4 \(removed\) /m);
+  assert.equal(ok(await cli('image discard p4')), 'removed\n');
+  assert.equal(services.images.calls.at(-1), 'discard p4 dos left');
+  // Another machine of that name has nothing to do with it, and hides it only with its own.
+  ok(await cli('machine add p4 --mac 52:54:00:00:00:02 --drive dos:overlay-kept'));
+  const other = services.machines.show('p4').id;
+  services.images.states = [{ ...STATE, gone: true }];
+  assert.match((await cli('image discard p4.0')).err, /there is no overlay of p4\.0/);
+  services.images.states = [
+    { ...STATE, gone: true },
+    { ...STATE, image: 'dos' },
+  ];
+  ok(await cli('image keep p4'));
+  assert.equal(services.images.calls.at(-1), `keep ${other} dos attached`);
+  services.images.states = [{ ...STATE, gone: true }];
   assert.equal(ok(await cli('image discard p4')), 'removed\n');
   assert.equal(services.images.calls.at(-1), 'discard p4 dos left');
   assert.equal((await cli('image keep p4@1')).code, 1);

@@ -5,8 +5,9 @@ import type { OverlayRequest, OverlayResult } from '../schema/image.ts';
 import type { AdminServices } from '../services.ts';
 
 /**
- * Does what is asked for with the overlays of a machine: all of them, or of one drive. Also for a
- * machine that is gone, under the name that it had. Rejects with UserError.
+ * Does what is asked for with the overlays of a machine: all of them, or of one drive. Where there
+ * are none, with those of a machine that is gone, under the name that it had. Rejects with
+ * UserError.
  */
 export async function overlayAction(
   request: OverlayRequest,
@@ -14,7 +15,8 @@ export async function overlayAction(
 ): Promise<OverlayResult> {
   const machine = machines.byName(request.machine);
   const chosen = chosenOverlays(request, machine, images.overlays());
-  const owner = machine?.id ?? request.machine;
+  const gone = chosen.some((overlay) => overlay.gone);
+  const owner = gone || machine === undefined ? request.machine : machine.id;
   if (request.action === 'promote') {
     const [overlay, another] = chosen;
     if (overlay === undefined || another !== undefined) throw oneOnly(request.machine);
@@ -22,9 +24,11 @@ export async function overlayAction(
     return { overlays: [], notes: [...notes] };
   }
   for (const { image } of chosen)
-    images.wish(owner, image, request.action, attached(machine, image));
+    images.wish(owner, image, request.action, !gone && attached(machine, image));
   const names = new Set(chosen.map(({ image }) => image));
-  const now = images.overlays().filter((o) => o.machine === request.machine && names.has(o.image));
+  const now = images
+    .overlays()
+    .filter((o) => o.machine === request.machine && o.gone === gone && names.has(o.image));
   return { overlays: now.map((o) => ({ ...o })), notes: [] };
 }
 
@@ -33,9 +37,12 @@ function chosenOverlays(
   machine: Machine | undefined,
   all: readonly OverlayState[],
 ): OverlayState[] {
-  const own = all.filter((overlay) => overlay.machine === name);
+  const named = all.filter((overlay) => overlay.machine === name);
+  const own = named.filter((overlay) => !overlay.gone);
   if (index === undefined) {
-    if (own.length > 0) return own;
+    // A machine of that name may be there again, without an overlay yet.
+    const meant = own.length > 0 ? own : named;
+    if (meant.length > 0) return meant;
     throw none(name, 'it has not booted with an overlay yet, or there is no such machine');
   }
   const image = machine?.drives[index]?.image;

@@ -185,6 +185,8 @@ export type ActionResult = z.output<typeof actionResultSchema>;
 /** The overlay of one machine on one image. */
 export const overlaySchema = z.strictObject({
   machine: z.string(),
+  /** True: that machine was removed. */
+  gone: z.boolean(),
   image: z.string(),
   version: z.int().exactOptional(),
   behind: z.boolean(),

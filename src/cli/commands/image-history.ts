@@ -39,7 +39,7 @@ function showHistory(screen: Screen, { points, overlays, frozen }: HistoryView):
   screen.table(
     ['MACHINE', 'ON VERSION', 'BEGUN', 'ON DISK', 'NEXT BOOT'],
     overlays.map((overlay) => [
-      overlay.machine,
+      overlay.gone ? `${overlay.machine} (removed)` : overlay.machine,
       `${overlay.version ?? 'none'}${overlay.behind ? ' (older)' : ''}`,
       isoTime(overlay.createdAtMs),
       overlay.allocatedBytes === undefined ? '' : formatBytes(overlay.allocatedBytes),
