@@ -125,7 +125,8 @@ export class FakeImages implements AdminImages {
       throw new UserError('not-found', 'file-missing', { what: `there is no file ${path}` });
     const name = options.name ?? path.replace(/^.*\//, '').replace(/\..*$/, '');
     const note = options.note === undefined ? {} : { note: options.note };
-    return this.#put({ ...blank(name), path, owned: false, ...note });
+    const kind = path.endsWith('.iso') ? 'iso' : 'raw';
+    return this.#put({ ...blank(name), path, kind, owned: false, ...note });
   }
 
   async create(

@@ -125,6 +125,26 @@ test('keep, discard and promote speak of machines, their drives, and those that 
   assert.equal((await cli('image export dos@x /tmp/y.img')).code, 2);
 });
 
+test('nothing is installed on a golden image or on an ISO: both would be overwritten', async (t) => {
+  const { cli } = await setUp(t);
+  const asked: string[] = [];
+  const local = {
+    install: ({ name }: { name: string }) => {
+      asked.push(name);
+      return Promise.resolve(0);
+    },
+  };
+  ok(await cli('image create dos --size 1G'));
+  ok(await cli('install dos', { local }));
+  ok(await cli('image freeze dos'));
+  const golden = await cli('install dos', { local });
+  assert.equal(golden.code, 1);
+  assert.match(golden.err, /golden image.*image overlay dos NEW.*image promote NEW/s);
+  ok(await cli('image add /srv/debian.iso --name cd'));
+  assert.match((await cli('install cd', { local })).err, /it is an ISO.*--cdrom/s);
+  assert.deepEqual(asked, ['dos']);
+});
+
 test('drives are attached in every mode that their image admits', async (t) => {
   const { cli, services } = await setUp(t);
   ok(await cli('image create dos --size 1G'));

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { parseSize } from '#base/mod.ts';
+import { parseSize, UserError } from '#base/mod.ts';
 import { misused, type Call, type Command, type Context } from '../command.ts';
 import type { InstallRequest } from '../local-commands.ts';
 
@@ -60,7 +60,24 @@ async function diskOf(
   context: Context,
 ): Promise<Pick<InstallRequest, 'name' | 'disk'>> {
   if (image.includes('/')) return { name: image, disk: { path: resolve(context.cwd, image) } };
-  const { disk } = await context.client.image(image);
+  const { disk, frozen, kind } = await context.client.image(image);
+  // Its file is read-only, which does not stop root: every overlay on it would be lost.
+  if (frozen) {
+    throw new UserError('conflict', 'image-frozen', {
+      what: `image "${image}" cannot be installed on`,
+      why: 'it is a golden image: nobody writes it, and overlays may stand on it',
+      todo:
+        `install on an overlay of it, and make that the next version: polyboot image overlay ` +
+        `${image} NEW, polyboot install NEW, polyboot image promote NEW`,
+    });
+  }
+  if (kind === 'iso') {
+    throw new UserError('unsupported', 'image-kind', {
+      what: `image "${image}" cannot be installed on`,
+      why: 'it is an ISO',
+      todo: 'name a disk, and put the ISO file into its drive with --cdrom FILE',
+    });
+  }
   return { name: image, disk: { source: disk } };
 }
 
