@@ -133,10 +133,10 @@ function sendStatus(reply: FastifyReply, statusCode: number): FastifyReply {
 
 /** The request in the shape of its schema, or our own error with every problem in plain words. */
 const validator: FastifySchemaCompiler<z.ZodType> =
-  ({ schema, httpPart }) =>
+  ({ schema }) =>
   (value: unknown) => {
     const result = schema.safeParse(value);
     if (result.success) return { value: result.data };
-    const what = `the ${httpPart ?? 'request'} of this request is not right`;
-    return { error: invalidValue(what, problemsOf(result.error.issues)) };
+    const problems = problemsOf(result.error.issues);
+    return { error: invalidValue('what was asked for is not right', problems) };
   };

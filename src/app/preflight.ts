@@ -29,7 +29,7 @@ async function askOne(network: BootNetwork): Promise<Finding[]> {
       {
         level: 'warn',
         what: `could not ask who answers DHCP on ${config.interface}`,
-        why: messageOf(e),
+        why: reasonOf(e),
       },
     ];
   }
@@ -180,8 +180,14 @@ async function openUdp(address: string, port: number): Promise<string | undefine
     await UdpSocket.open({ family: 4, address, port }, { onMessage: () => undefined }).close();
     return undefined;
   } catch (e) {
-    return messageOf(e);
+    return reasonOf(e);
   }
+}
+
+/** The reason alone: it stands under a line of ours that says what and what to do. */
+function reasonOf(e: unknown): string {
+  if (!(e instanceof EnvironmentError)) return messageOf(e);
+  return e.explanation.why ?? e.explanation.what;
 }
 
 function openTcp(host: string, port: number): Promise<string | undefined> {

@@ -86,7 +86,10 @@ function faultsOf(
     });
   }
   const line = lineOf(document, lines, issue.path);
-  return [`${file}:${line}: ${dotted(issue.path)}: ${issue.message}`];
+  // A key of a map: its own issues say what is wrong with it.
+  const messages =
+    issue.code === 'invalid_key' ? issue.issues.map((i) => i.message) : [issue.message];
+  return [`${file}:${line}: ${dotted(issue.path)}: ${messages.join(', ')}`];
 }
 
 function dotted(path: readonly PropertyKey[]): string {

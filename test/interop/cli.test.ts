@@ -208,6 +208,24 @@ test('without a server: which socket, and how to start one', async (t) => {
   assert.match(other.err, /nobody listens on \/nonexistent\/admin\.sock/);
 });
 
+test('what was typed is refused in its own words: sizes without a unit, names that are none', async (t) => {
+  const { cli, folder } = await setUp(t);
+  const small = await cli('image create dos --size 2');
+  assert.equal(small.code, 2);
+  assert.match(small.err, /"2" is 2 B, and a disk has 512 bytes to 8 TiB\n.*a number and a unit/);
+  assert.match((await cli('image create dos --size 9T')).err, /"9T" is 9 TiB/);
+  for (const line of ['image show DOS', 'image create DOS --size 1G', 'machine show P_4']) {
+    const { code, err } = await cli(line);
+    assert.equal(code, 1);
+    assert.match(err, /what was asked for is not right\n +why: name (is no|must be)/);
+  }
+  const lab = join(folder, 'lab.yaml');
+  writeFileSync(lab, 'machines:\n  P_4: { macs: [] }\nimages:\n  Bad Name: { path: /x }\n');
+  const { err } = await cli(`apply ${lab}`);
+  assert.match(err, /lab\.yaml:2: machines\.P_4: must be a DNS label/);
+  assert.match(err, /lab\.yaml:4: images\.Bad Name: is no image name/);
+});
+
 test('local commands are called with what was said, and their exit code counts', async (t) => {
   const { cli } = await setUp(t);
   const said: unknown[] = [];

@@ -1,8 +1,11 @@
 import type { ImageRequestInput } from '#api/mod.ts';
-import { parseSize } from '#base/mod.ts';
+import { formatBytes, parseSize } from '#base/mod.ts';
 import { JSON_OPTION, misused, type Call, type Context, type OptionSpec } from '../command.ts';
 import { ProgressView } from '../progress.ts';
 import { showImage } from './image-show.ts';
+
+/** What the server takes; here the unit that was left out is said in the words of the caller. */
+const DISK_BYTES = { least: 512, most: 8 * 1024 ** 4 } as const;
 
 /** Options of every command that makes an image. */
 export const NEW_IMAGE_OPTIONS: readonly OptionSpec[] = [
@@ -50,5 +53,11 @@ export function sizeOf(call: Call): number | undefined {
   const bytes = parseSize(text);
   if (bytes === undefined || bytes === 0)
     throw misused(`"${text}" is no size`, 'write a number and a unit: 504M, 7.8G, 1T');
+  if (bytes < DISK_BYTES.least || bytes > DISK_BYTES.most) {
+    throw misused(
+      `"${text}" is ${formatBytes(bytes)}, and a disk has 512 bytes to 8 TiB`,
+      'write a number and a unit: 504M, 7.8G, 1T',
+    );
+  }
   return bytes;
 }
