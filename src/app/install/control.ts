@@ -2,21 +2,34 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { EnvironmentError, systemClock, UserError } from '#base/mod.ts';
 import type { InstallAction } from '#cli/mod.ts';
-import { QmpClient, readTextScreen, saveScreenPicture, typeKeys } from '#vm/mod.ts';
+import { QmpClient, QmpError, readTextScreen, saveScreenPicture, typeKeys } from '#vm/mod.ts';
 import { checkMedium } from './media.ts';
 import type { InstallSession } from './sessions.ts';
 
 /**
- * Does it; resolves to what there is to say about it. Throws UserError (no such drive, a file that
- * is no such medium), EnvironmentError (the installation ended meanwhile) or QmpError.
+ * Does it; resolves to what there is to say about it. Throws UserError (no such drive, key or
+ * folder, a file that is no such medium) or EnvironmentError (the installation ended meanwhile).
  */
 export async function steer(session: InstallSession, action: InstallAction): Promise<string> {
   const qmp = await connectTo(session);
   try {
     return await perform(qmp, session, action);
+  } catch (e) {
+    throw e instanceof QmpError ? refused(e, session) : e;
   } finally {
     qmp.close();
   }
+}
+
+/** QEMU's refusal in our words: its own say what it did not take, such as a key or a file. */
+function refused(cause: QmpError, session: InstallSession): Error {
+  if (cause.errorClass === 'Timeout' || cause.errorClass === 'Closed') return gone(session, cause);
+  const todo =
+    cause.command === 'send-key'
+      ? 'keys have QEMU’s names: <ret>, <esc>, <f3>, <up>, <ctrl+alt+delete>'
+      : 'look at the name and the path, and try again';
+  const what = 'the virtual machine does not take that';
+  return new UserError('invalid', 'install-refused', { what, why: cause.message, todo }, { cause });
 }
 
 async function perform(
@@ -112,13 +125,14 @@ async function connectTo(session: InstallSession): Promise<QmpClient> {
     return await QmpClient.connect(socket, systemClock);
   } catch (cause) {
     socket.destroy();
-    throw new EnvironmentError(
-      'install-gone',
-      {
-        what: `the installation on "${session.name}" does not answer`,
-        todo: 'if another command steers it just now, try again',
-      },
-      { cause },
-    );
+    throw gone(session, cause);
   }
+}
+
+function gone(session: InstallSession, cause: unknown): EnvironmentError {
+  const explanation = {
+    what: `the installation on "${session.name}" does not answer`,
+    todo: 'if another command steers it just now, try again',
+  };
+  return new EnvironmentError('install-gone', explanation, { cause });
 }
