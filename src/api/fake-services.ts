@@ -26,6 +26,9 @@ export class FakeServices implements AdminServices {
         checkAttach: (name, mode) => {
           this.images.checkAttach(name, mode);
         },
+        checkIso: (name) => {
+          this.images.checkIso(name);
+        },
       },
       addresses: {
         checkAddress: (address) => {
@@ -257,6 +260,11 @@ export class FakeImages implements AdminImages {
     const one = this.states.find((state) => state.image === image);
     this.states = this.states.filter((state) => state !== one);
     if (one !== undefined && attached) this.states.push({ ...one, next: wish });
+  }
+
+  checkIso(name: string): void {
+    if (this.get(name).kind === 'iso') return;
+    throw new UserError('unsupported', 'image-kind', { what: `"${name}" is no ISO` });
   }
 
   checkAttach(name: string, mode: Drive['mode']): void {

@@ -34,6 +34,7 @@ export type AdminImages = Pick<
   | 'wish'
   | 'remove'
   | 'checkAttach'
+  | 'checkIso'
 > & {
   /** A bootable disk by a recipe. Rejects with UserError, EnvironmentError, the abort reason. */
   build(name: string, request: ImageBuild, work: ImageWork): Promise<Image>;

@@ -63,6 +63,9 @@ function adminImages(images: ImageLibrary, reportPort: number): AdminImages {
     checkAttach: (name, mode) => {
       images.checkAttach(name, mode);
     },
+    checkIso: (name) => {
+      images.checkIso(name);
+    },
   };
 }
 

@@ -67,6 +67,9 @@ export function assemble(inputs: Inputs): ServerParts {
       checkAttach: (name, mode) => {
         images.checkAttach(name, mode);
       },
+      checkIso: (name) => {
+        images.checkIso(name);
+      },
     },
     addresses: {
       checkAddress: (address) => {

@@ -9,11 +9,14 @@ const KINDS = ['san', 'kernel', 'iso', 'floppy', 'local', 'menu', 'script'] as c
 /** How a boot is described on the command line. */
 export const PLAN_OPTIONS: readonly OptionSpec[] = [
   { flags: '--plan <KIND>', help: 'what it boots', choices: KINDS },
-  { flags: '--kernel <FILE>', help: 'kernel: file below the boot root, or a URL' },
+  { flags: '--kernel <FILE>', help: "kernel: file below the server's folder `files`, or a URL" },
   { flags: '--initrd <FILE>', help: 'initial RAM disk, in order', repeat: true },
   { flags: '--cmdline <TEXT>', help: 'kernel command line' },
   { flags: '--iso <IMAGE>', help: 'boot this ISO image over HTTP' },
-  { flags: '--floppy <FILE>', help: 'boot this floppy image from memory (BIOS): file or URL' },
+  {
+    flags: '--floppy <FILE>',
+    help: 'boot this floppy image from memory (BIOS): file as above, or URL',
+  },
   { flags: '--script-file <FILE>', help: 'boot by this iPXE script' },
 ];
 

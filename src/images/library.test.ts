@@ -86,6 +86,16 @@ test('export: a folder that is not there, or is none, is the caller’s, and no 
   assert.deepEqual(readdirSync(folder), ['a.img']);
 });
 
+test('only an ISO is one', async (t) => {
+  const { open } = bench(t);
+  const library = open();
+  await library.create('a', { preset: 'gpt', sizeBytes: MIB });
+  assert.throws(() => {
+    library.checkIso('a');
+  }, /cannot be booted as an ISO.*raw, a disk.*--drive a/s);
+  assert.throws(() => library.checkIso('b'), { code: 'image-unknown' });
+});
+
 test('names: taken, malformed, and a foreign file in the way are refused', async (t) => {
   const { folder, open } = bench(t);
   const library = open();

@@ -259,6 +259,17 @@ export class ImageLibrary {
     this.#overlays.checkAttach(image, mode);
   }
 
+  /** Throws UserError when the image is no ISO. */
+  checkIso(image: string): void {
+    const { kind } = this.get(image);
+    if (kind === 'iso') return;
+    throw new UserError('unsupported', 'image-kind', {
+      what: `image "${image}" cannot be booted as an ISO`,
+      why: `it is ${kind}, a disk`,
+      todo: `attach it: --drive ${image}; or add the ISO file: polyboot image add FILE.iso`,
+    });
+  }
+
   /** A boot of a machine begins (`again`) or goes on; see `MachineOverlays`. */
   prepareBoot(machine: DriveOwner, drives: readonly Drive[], again: boolean): Promise<string[]> {
     return this.#overlays.prepare(machine, drives, again);

@@ -81,7 +81,7 @@ export const bootFileSchema = oneLine(1024)
   .regex(/^[^\s]+$/, 'must not contain spaces')
   .refine((text) => !text.split('/').includes('..'), 'must not contain ".."')
   .refine((text) => !text.includes('${'), 'must not contain "${"')
-  .describe('file below the boot root, or an http(s) URL');
+  .describe('file below the folder `files` of the server, or an http(s) URL');
 
 const cmdlineSchema = oneLine(CMDLINE_BYTES_MAX);
 const scriptTextSchema = z

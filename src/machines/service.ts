@@ -28,6 +28,8 @@ export interface ImageDirectory {
   has(name: string): boolean;
   /** Throws UserError when the image, which is there, does not admit a drive of that mode. */
   checkAttach?(name: string, mode: Drive['mode']): void;
+  /** Throws UserError when the image, which is there, is no ISO: nothing else goes over HTTP. */
+  checkIso?(name: string): void;
 }
 
 /** What machines need to know of the networks that are served. */
@@ -313,6 +315,9 @@ export class MachineService {
       if (same === undefined && !this.#images.has(image)) throw driveImageUnknown(image);
       if (same?.mode !== mode && this.#images.has(image)) this.#images.checkAttach?.(image, mode);
     }
+    const known = before === undefined ? [] : isosOf(before);
+    for (const image of isosOf(machine))
+      if (!known.includes(image) && this.#images.has(image)) this.#images.checkIso?.(image);
     return machine;
   }
 
@@ -331,6 +336,11 @@ export class MachineService {
     for (let n = 2; this.byName(name) !== undefined; n += 1) name = `${wanted}-${n}`;
     return name;
   }
+}
+
+/** The images that plans of the machine read over HTTP. */
+function isosOf({ plan, nextBoot }: Machine): string[] {
+  return [plan, nextBoot?.plan].flatMap((p) => (p?.kind === 'iso' ? [p.image] : []));
 }
 
 function checked(facts: FirmwareFacts): { uuid?: string; arch?: number } {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { ok, setUp } from './cli-kit.ts';
 
@@ -143,6 +145,23 @@ test('nothing is installed on a golden image or on an ISO: both would be overwri
   ok(await cli('image add /srv/debian.iso --name cd'));
   assert.match((await cli('install cd', { local })).err, /it is an ISO.*--cdrom/s);
   assert.deepEqual(asked, ['dos']);
+});
+
+test('only an ISO is booted as one: over HTTP nothing else is given away', async (t) => {
+  const { cli, folder } = await setUp(t);
+  ok(await cli('image create dos --size 1G'));
+  ok(await cli('image add /srv/debian.iso --name cd'));
+  ok(await cli('machine add p4 --mac 52:54:00:00:00:01 --iso cd'));
+  for (const line of ['machine set p4 --iso dos', 'machine boot p4 --iso dos --once']) {
+    const { code, err } = await cli(line);
+    assert.equal(code, 1);
+    assert.match(err, /"dos" is no ISO/);
+  }
+  const lab = join(folder, 'lab.yaml');
+  const machines = 'p4: { macs: ["52:54:00:00:00:01"], plan: { kind: iso, image: dos } }';
+  writeFileSync(lab, `machines:\n  ${machines}\n`);
+  assert.match((await cli(`apply ${lab}`)).err, /lab\.yaml:2: machines\.p4\.plan: .*is no ISO/);
+  assert.match(ok(await cli('machine show p4')), /boots: +ISO cd/);
 });
 
 test('drives are attached in every mode that their image admits', async (t) => {

@@ -238,6 +238,14 @@ function checkModes(
     const message = modeProblem(image, mode, coming[image]?.golden, known);
     if (message !== undefined) problems.push({ path: ['machines', after.name, 'drives'], message });
   }
+  const { plan } = after;
+  const old = before?.plan.kind === 'iso' ? before.plan.image : undefined;
+  if (plan.kind !== 'iso' || plan.image === old) return;
+  if (!known.images.list().some(({ name }) => name === plan.image)) return;
+  const message = refusalOf(() => {
+    known.images.checkIso(plan.image);
+  });
+  if (message !== undefined) problems.push({ path: ['machines', after.name, 'plan'], message });
 }
 
 function modeProblem(
@@ -253,8 +261,15 @@ function modeProblem(
   }
   const there = images.list().some(({ name }) => name === image);
   if (!there) return overlay ? `image "${image}" must be "golden: true" for overlays` : undefined;
-  try {
+  return refusalOf(() => {
     images.checkAttach(image, mode);
+  });
+}
+
+/** What a check says against it. */
+function refusalOf(check: () => void): string | undefined {
+  try {
+    check();
     return undefined;
   } catch (e) {
     if (e instanceof UserError) return e.explanation.what;
