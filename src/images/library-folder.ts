@@ -161,10 +161,12 @@ export class LibraryFolder {
         if (publish(partial, path)) {
           undo.push(() => rmSync(path, { force: true }));
           later.push(() => rmSync(partial, { force: true }));
-        } else
+        } else {
+          refuseTaken(path);
           later.push(() => {
             renameSync(partial, path);
           });
+        }
       }
       for (const { id, path } of remove) {
         if (!existsSync(path)) continue;
@@ -309,15 +311,28 @@ function publish(partial: string, final: string): boolean {
     linkSync(partial, final);
     return true;
   } catch (e) {
+    if (errnoOf(e) === 'EEXIST') refuseTaken(final);
     if (!NO_LINKS.has(errnoOf(e) ?? '')) throw e;
     return false;
   }
 }
 
+/** A file that somebody has put there meanwhile is not replaced. */
+function refuseTaken(path: string): void {
+  if (!existsSync(path)) return;
+  throw new UserError('conflict', 'file-in-the-way', {
+    what: `${path} is there already`,
+    why: 'it was made in the meantime',
+    todo: 'name another file, or remove that one, and try again',
+  });
+}
+
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
 function linkOrRename(partial: string, final: string): void {
-  if (!publish(partial, final)) renameSync(partial, final);
+  if (publish(partial, final)) return;
+  refuseTaken(final);
+  renameSync(partial, final);
 }
 
 /** False when another process holds the file. A file system without locks counts as free. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import fs, { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -294,6 +295,40 @@ test('recovery: the partial file of a living process is left alone', async (t) =
   disk.close();
   open();
   assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a file that comes in the way meanwhile is not replaced, on disks without hard links too', async (t) => {
+  const { root, open } = bench(t);
+  const library = open();
+  await library.create('a', { preset: 'gpt', sizeBytes: 2 * MIB });
+  for (const links of [true, false]) {
+    if (!links) {
+      const { mock } = t.mock.method(fs, 'linkSync', () => {
+        throw Object.assign(new Error('no links here'), { code: 'EPERM' });
+      });
+      t.after(() => {
+        mock.restore();
+        syncBuiltinESMExports();
+      });
+      syncBuiltinESMExports();
+    }
+    const path = join(root, `out-${links}.img`);
+    const exporting = library.export('a', path);
+    writeFileSync(path, 'mine');
+    await assert.rejects(exporting, { code: 'file-in-the-way' });
+    const image = join(root, 'library', `b-${links}.img`);
+    const cloning = library.clone('a', `b-${links}`);
+    writeFileSync(image, 'mine');
+    await assert.rejects(cloning, { code: 'file-in-the-way' });
+    assert.deepEqual(
+      [path, image].map((file) => readFileSync(file, 'utf8')),
+      ['mine', 'mine'],
+    );
+    assert.ok(!library.has(`b-${links}`));
+    assert.ok(!readdirSync(root).some((name) => name.startsWith('.')));
+  }
+  await library.export('a', join(root, 'free.img'));
+  await library.clone('a', 'c');
 });
 
 test('create: a failing repository leaves no file', async (t) => {
