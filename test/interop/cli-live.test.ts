@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { startAdminServer } from '../../src/api/server.ts';
 import { ok, setUp } from './cli-kit.ts';
 
-const MINE = { machine: 'p4', boot: 'boot-1' };
+const MINE = { machine: 'p4', boot: 'boot-1', mac: '52:54:00:00:00:01' };
 const OTHER = { machine: 'p5', boot: 'boot-2', mac: '52:54:00:00:00:02' };
 
 test('watch draws a boot live, from its recent beginning to its verdict', async (t) => {
@@ -40,8 +40,10 @@ test('watch says where a boot stopped and the usual causes', async (t) => {
 
 test('watch --machine shows one machine, --json one event per line', async (t) => {
   const { start, services } = await setUp(t);
+  services.machines.add({ name: 'p4', macs: [MINE.mac] });
   const byName = start('watch --json --after 0 --machine p4');
-  const byMac = start(`watch --json --after 0 --machine ${OTHER.mac}`);
+  const spelled = OTHER.mac.replaceAll(':', '-').toUpperCase();
+  const byMac = start(`watch --json --after 0 --machine ${spelled}`);
   for (let n = 0; n < 3; n += 1) {
     services.events.emit({ ...MINE, facts: { n } });
     services.events.emit({ ...OTHER, facts: { n } });
@@ -64,6 +66,21 @@ test('watch --machine shows one machine, --json one event per line', async (t) =
       .split('\n').length,
     3,
   );
+});
+
+test('watch --machine finds what a machine did before it was named, and refuses no machine', async (t) => {
+  const { cli, start, services } = await setUp(t);
+  services.machines.add({ name: 'pentium', macs: [MINE.mac] });
+  const watch = start('watch --json --after 0 --machine pentium');
+  const { machine: _, ...unnamed } = MINE;
+  services.events.emit({ ...unnamed, facts: { n: 1 } });
+  services.events.emit({ ...MINE, machine: 'new-000001', facts: { n: 2 } });
+  await watch.until(/"n":1[^]*"n":2/);
+  watch.stop.abort();
+  ok(await watch.done);
+  const { code, err } = await cli('watch --machine pentum');
+  assert.equal(code, 1);
+  assert.match(err, /no machine "pentum"\n.*machine list/);
 });
 
 test('watch outlives a restart of the server and loses no event', async (t) => {

@@ -1,5 +1,5 @@
 import type { AdminClient, TimelineEvent } from '#api/mod.ts';
-import { EnvironmentError, type Clock } from '#base/mod.ts';
+import { EnvironmentError, normalizeMac, type Clock } from '#base/mod.ts';
 import { misused, type Command, type Context } from '../command.ts';
 import { LiveTimelines, PlainTimelines } from '../live-view.ts';
 
@@ -20,10 +20,10 @@ export const watch: Command = {
     { flags: '--json', help: 'one JSON object per event' },
   ],
   run: async (call, context) => {
-    const wanted = call.text('machine');
+    const isWanted = await filterFor(call.text('machine'), context.client);
     const show = viewer(call.flag('json'), context);
     const onEvent = (event: TimelineEvent): void => {
-      if (wanted === undefined || event.machine === wanted || event.mac === wanted) show(event);
+      if (isWanted(event)) show(event);
     };
     const given = call.integer('after');
     const after = given ?? (await showRecent(context, onEvent));
@@ -32,6 +32,21 @@ export const watch: Command = {
     return 0;
   },
 };
+
+/**
+ * By any spelling of a MAC address, or by the name that a machine has now: what it did before it
+ * was named counts. Rejects with RemoteError when no machine has the name.
+ */
+async function filterFor(
+  wanted: string | undefined,
+  client: AdminClient,
+): Promise<(event: TimelineEvent) => boolean> {
+  if (wanted === undefined) return () => true;
+  const mac = normalizeMac(wanted);
+  if (mac !== undefined) return (event) => event.mac === mac;
+  const { name, macs } = await client.machine(wanted);
+  return (event) => event.machine === name || macs.includes(event.mac);
+}
 
 function viewer(json: boolean, { screen }: Context): (event: TimelineEvent) => void {
   if (json)
