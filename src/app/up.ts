@@ -1,7 +1,7 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { startAdminServer, type AdminServer } from '#api/mod.ts';
-import { createLog, EnvironmentError, messageOf, systemClock, UserError } from '#base/mod.ts';
+import { createLog, messageOf, systemClock } from '#base/mod.ts';
+import { adminListen } from './admin-listen.ts';
 import { adminServices } from './admin-services.ts';
 import type { Config } from './config.ts';
 import { loadConfig } from './load-config.ts';
@@ -79,39 +79,8 @@ async function startAdmin(
     clock: systemClock,
     log: server.options.log,
     socketPath,
-    ...(listen === undefined ? {} : { tcp: tcpOptions(listen, tokenFile) }),
+    ...(listen === undefined ? {} : { tcp: adminListen(listen, tokenFile) }),
   });
-}
-
-function tcpOptions(
-  listen: string,
-  tokenFile: string | undefined,
-): { address: string; port: number; token?: string } {
-  const m = /^\[?([^\]]+)\]?:(\d{1,5})$/.exec(listen);
-  if (m === null) {
-    throw new UserError('invalid', 'admin-listen', {
-      what: `admin.listen "${listen}" is no address with a port`,
-      todo: 'write it as 127.0.0.1:8081',
-    });
-  }
-  const at = { address: m[1] ?? '', port: Number(m[2]) };
-  return tokenFile === undefined ? at : { ...at, token: readToken(tokenFile) };
-}
-
-function readToken(file: string): string {
-  try {
-    return readFileSync(file, 'utf8').trim();
-  } catch (e) {
-    throw new EnvironmentError(
-      'admin-token-file',
-      {
-        what: `cannot read the token of the admin API from ${file}`,
-        why: messageOf(e),
-        todo: `make it: (umask 077; openssl rand -hex 32 > ${file}), or correct admin.tokenFile`,
-      },
-      { cause: e },
-    );
-  }
 }
 
 /** What it serves and where; its last line begins with "ready", for people and for scripts. */

@@ -207,7 +207,7 @@ bench('up: a token file that is not there is the person’s to make', async (b) 
   const admin = `admin: { listen: "0.0.0.0:8081", tokenFile: ${b.folder}/token, socket:`;
   await writeFile(config, text.replace('admin: { socket:', admin));
   const { stderr } = await refused(b, config);
-  assert.match(stderr, /cannot read the token of the admin API from .*token/);
+  assert.match(stderr, /token of the admin API cannot be read from .*token/);
   assert.match(stderr, /openssl rand/);
 });
 
