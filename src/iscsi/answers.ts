@@ -3,7 +3,7 @@ import type { Output } from './output.ts';
 import { AT_BUFFER_OFFSET, AT_DATA_SN, AT_DESIRED_LENGTH, AT_EXP_CMD_SN } from './pdu/mod.ts';
 import { AT_ITT, AT_LENGTHS, AT_LUN, AT_MAX_CMD_SN, AT_RESIDUAL } from './pdu/mod.ts';
 import { AT_STAT_SN, AT_TTT, BHS_BYTES, DIGEST_BYTES, FINAL_BIT, Opcode } from './pdu/mod.ts';
-import { RESERVED_TAG, ResidualFlag, framePdu, paddingBytes } from './pdu/mod.ts';
+import { RESERVED_TAG, ResidualFlag, ServiceResponse, framePdu, paddingBytes } from './pdu/mod.ts';
 import type { Pdu } from './pdu/mod.ts';
 import type { Session } from './session.ts';
 import type { Task } from './task.ts';
@@ -73,7 +73,10 @@ export function writeDataIn(
   view.setUint32(at + AT_RESIDUAL, status ? residualBytes(task) : 0);
 }
 
-/** Writes a whole SCSI Response (RFC 7143 §11.4) with the task's status and sense. */
+/**
+ * Writes a whole SCSI Response (RFC 7143 §11.4) with the task's status and sense. Where the target
+ * failed there is no residual (§11.4.1).
+ */
 export function writeScsiResponse(
   session: Session,
   output: Output,
@@ -84,7 +87,8 @@ export function writeScsiResponse(
   const length = sense === null ? 0 : sense.length + 2;
   const at = output.reserve(session.overheadBytes + length + 3);
   const view = output.view;
-  const flags = FINAL_BIT | residualFlag(task);
+  const completed = serviceResponse === ServiceResponse.COMMAND_COMPLETED;
+  const flags = FINAL_BIT | (completed ? residualFlag(task) : 0);
   view.setUint32(
     at,
     (Opcode.SCSI_RESPONSE << 24) | (flags << 16) | (serviceResponse << 8) | task.status,
@@ -99,7 +103,7 @@ export function writeScsiResponse(
   view.setUint32(at + AT_MAX_CMD_SN, session.maxCmdSn);
   view.setUint32(at + AT_DATA_SN, task.dataSn);
   view.setUint32(at + AT_BUFFER_OFFSET, 0);
-  view.setUint32(at + AT_RESIDUAL, residualBytes(task));
+  view.setUint32(at + AT_RESIDUAL, completed ? residualBytes(task) : 0);
   sealHeader(session, output.bytes, view, at);
   const dataAt = at + session.headBytes;
   if (sense !== null) {

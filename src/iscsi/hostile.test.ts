@@ -311,7 +311,9 @@ test('what is not supported is rejected with its header', async () => {
   assert.equal(decodeReject(await i.next()).reason, RejectReason.COMMAND_NOT_SUPPORTED);
   const bidirectional = i.commandPdu(readWrite('read', 0, 1), { ...READ, write: true });
   i.send(encodeScsiCommand(bidirectional));
-  assert.equal(decodeScsiResponse(await i.next()).response, 1);
+  const failed = decodeScsiResponse(await i.next());
+  // RFC 7143 §11.4.1: no residual, where the command was not completed.
+  assert.deepEqual([failed.response, failed.residual, failed.residualBytes], [1, 'none', 0]);
   await alive(i);
 });
 
