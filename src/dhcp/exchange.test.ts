@@ -84,6 +84,9 @@ test('our own address, a router’s and the network’s are nobody’s, whatever
   }
 });
 
+/** RFC 2131 §2, figure 1. */
+const GIADDR_AT = 24;
+
 test('the search for servers of this host is not heard by itself, and by others it is', () => {
   const bytes = probeDiscover(7, Buffer.from('020102030405', 'hex'));
   for (const mode of ['server', 'proxy'] as const) {
@@ -95,6 +98,9 @@ test('the search for servers of this host is not heard by itself, and by others 
     for (const own of hostAddresses) assert.equal(heard(own), 'drop', `${mode} ${own}`);
     assert.deepEqual(bench.events, [], 'and no boot is seen in it');
     assert.equal(heard('10.77.0.2'), 'send', mode);
+    bytes.set([10, 77, 0, 254], GIADDR_AT);
+    assert.equal(heard(SERVER), 'send', 'by a relay on this host it is somebody else’s');
+    bytes.fill(0, GIADDR_AT, GIADDR_AT + 4);
     const client = bench.receive({ options: pxeOptions(0) }, 67, SERVER);
     assert.equal(client.kind, 'send', 'only the search is marked');
   }
