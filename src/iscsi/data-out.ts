@@ -131,7 +131,7 @@ export class DataOut {
   /** Fails the task for a fault of the transport, once. */
   refuse(task: Task, fault: TransportFault): void {
     if (task.discard) return;
-    failTransport(task, fault);
+    failTransport(this.#lane.scsi, task, fault);
     task.discard = true;
   }
 

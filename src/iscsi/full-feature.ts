@@ -227,7 +227,8 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.scsi.begin(task);
     // Whatever is no plain write may look at what was written before it.
     if (task.phase !== Phase.WRITE) this.#dataOut.settle();
-    if (misdirected(task)) failTransport(task, TransportFault.INVALID_COMMAND_INFORMATION);
+    if (misdirected(task))
+      failTransport(this.scsi, task, TransportFault.INVALID_COMMAND_INFORMATION);
     task.commandBytes = task.phase === Phase.DONE ? (task.dataIn?.length ?? 0) : task.transferBytes;
     if (task.phase === Phase.READ) {
       if (traffic.readCommands++ === 0) this.#owner.firstRead();

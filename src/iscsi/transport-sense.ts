@@ -1,37 +1,40 @@
-import { Phase } from '#scsi/mod.ts';
+import { Phase, ScsiError } from '#scsi/mod.ts';
+import type { ScsiTarget, SenseCode } from '#scsi/mod.ts';
 import type { Task } from './task.ts';
 
-const CHECK_CONDITION = 0x02;
 const ABORTED_COMMAND = 0x0b;
-const SENSE_BYTES = 18;
 
 /** SCSI conditions that iSCSI itself raises (RFC 7143 §11.4.7.2), all with ABORTED COMMAND. */
 export const TransportFault = {
-  UNEXPECTED_UNSOLICITED_DATA: 0x0c0c,
+  UNEXPECTED_UNSOLICITED_DATA: aborted(0x0c, 0x0c),
   /** SPC-4's "invalid field in command information unit": the R and W bits belie the CDB. */
-  INVALID_COMMAND_INFORMATION: 0x0e03,
-  INCORRECT_AMOUNT_OF_DATA: 0x0c0d,
-  PROTOCOL_SERVICE_CRC_ERROR: 0x4705,
-  DATA_PHASE_ERROR: 0x4b00,
+  INVALID_COMMAND_INFORMATION: aborted(0x0e, 0x03),
+  INCORRECT_AMOUNT_OF_DATA: aborted(0x0c, 0x0d),
+  PROTOCOL_SERVICE_CRC_ERROR: aborted(0x47, 0x05),
+  DATA_PHASE_ERROR: aborted(0x4b, 0x00),
 } as const;
+/** One of them. */
 export type TransportFault = (typeof TransportFault)[keyof typeof TransportFault];
 
-/** Ends a task with CHECK CONDITION for a fault of the transport; phase becomes DONE. */
-export function failTransport(task: Task, fault: TransportFault): void {
-  const sense = new Uint8Array(SENSE_BYTES);
-  sense[0] = 0x70; // current, fixed format
-  sense[2] = ABORTED_COMMAND;
-  sense[7] = SENSE_BYTES - 8;
-  sense[12] = fault >>> 8;
-  sense[13] = fault & 0xff;
-  endTask(task, CHECK_CONDITION, sense);
+function aborted(asc: number, ascq: number): SenseCode {
+  return { key: ABORTED_COMMAND, asc, ascq };
+}
+
+/**
+ * Ends a task with CHECK CONDITION for a fault of the transport, in the format of sense data that
+ * its unit was told to use; phase becomes DONE.
+ */
+export function failTransport(scsi: ScsiTarget, task: Task, fault: TransportFault): void {
+  scsi.fail(task, ScsiError.check(fault));
+  task.sendBytes = 0;
+  task.commandBytes = 0;
 }
 
 /** Ends a task with a bare status (BUSY, TASK SET FULL). */
-export function endTask(task: Task, status: number, sense: Uint8Array | null = null): void {
+export function endTask(task: Task, status: number): void {
   task.phase = Phase.DONE;
   task.status = status;
-  task.sense = sense;
+  task.sense = null;
   task.dataIn = null;
   task.sendBytes = 0;
   task.commandBytes = 0;

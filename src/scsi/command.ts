@@ -122,7 +122,10 @@ export interface ScsiTarget {
    * command is in use.
    */
   abandon?(command: ScsiCommand): void;
-  /** Turns a device error in a READ or WRITE phase into CHECK CONDITION; sets phase DONE. */
+  /**
+   * Turns a device error in a READ or WRITE phase, or a fault of the transport as a `ScsiError`,
+   * into CHECK CONDITION; sets phase DONE.
+   */
   fail(command: ScsiCommand, error: unknown): void;
   /**
    * The nexus came, was lost, or was reset: unit attentions and reservations follow (SAM-5 §6.3).

@@ -2,6 +2,8 @@ export * from './command.ts';
 export { REPORT_LUNS_LUN } from './lun.ts';
 export type { UnitIdentity, UnitOptions } from './profile.ts';
 export type { PersistentState } from './reservation.ts';
+export { ScsiError } from './sense.ts';
+export type { SenseCode } from './sense.ts';
 export { EMPTY_UNIT_STATE, parseUnitState } from './unit-state.ts';
 export type { SavedPage, UnitState, UnitStateStore } from './unit-state.ts';
 export { openUnitState } from './unit-state-file.ts';
