@@ -98,9 +98,7 @@ export class ServedDisk {
       device,
       identity: unitIdentity(spec.serial),
       kind: spec.cdrom ? 'cdrom' : 'disk',
-      abortTasks: (nexus) => {
-        server.abortTasksOf(nexus, 0);
-      },
+      abortTasks: (nexus) => server.abortTasksOf(nexus, 0),
       ...kept?.options,
       ...(removable === undefined ? {} : { removable }),
       ...(cache === undefined ? {} : { cache }),

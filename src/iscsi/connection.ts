@@ -331,10 +331,13 @@ export class Connection implements PduSink, SessionOwner, FeatureOwner, ServiceO
     this.#end({ kind: 'fenced', why }, 'abort', quiet);
   }
 
-  abortTasks(lun: number | null, quiet: () => void): void {
+  abortTasks(lun: number | null, quiet: () => void): boolean {
+    if (this.#phase.name === 'full-feature') {
+      return this.#phase.feature.abortAll((task) => lun === null || task.lun === lun, quiet);
+    }
     if (this.#draining !== null) this.#draining.push(quiet);
-    else if (this.#phase.name !== 'full-feature') quiet();
-    else this.#phase.feature.abortAll((task) => lun === null || task.lun === lun, quiet);
+    else quiet();
+    return false;
   }
 
   requestLogout(): void {

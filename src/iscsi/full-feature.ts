@@ -17,7 +17,7 @@ import type { Session } from './session.ts';
 import { TaskState, type Task } from './task.ts';
 import { TaskQueue } from './task-queue.ts';
 import type { WriteBatch } from './write-batch.ts';
-import { TransportFault, endTask, failTransport, misdirected } from './transport-sense.ts';
+import { TransportFault, endTask, refuseMisdirected } from './transport-sense.ts';
 
 const TASK_SET_FULL = 0x28;
 /** Upper half of the first header word of an immediate PDU. */
@@ -227,8 +227,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
     this.scsi.begin(task);
     // Whatever is no plain write may look at what was written before it.
     if (task.phase !== Phase.WRITE) this.#dataOut.settle();
-    if (misdirected(task))
-      failTransport(this.scsi, task, TransportFault.INVALID_COMMAND_INFORMATION);
+    refuseMisdirected(this.scsi, task);
     task.commandBytes = task.phase === Phase.DONE ? (task.dataIn?.length ?? 0) : task.transferBytes;
     if (task.phase === Phase.READ) {
       if (traffic.readCommands++ === 0) this.#owner.firstRead();
@@ -379,14 +378,15 @@ export class FullFeature implements PduSink, Lane, Turnable {
     else this.scsi.abandon?.(task);
   }
 
-  /** Aborts every task that matches, newest first, so that none that is held gets to start. */
-  abortAll(match: (task: Task) => boolean, quiet: () => void): void {
+  /** Aborts all that match, newest first: none that is held gets to start. False: there is none. */
+  abortAll(match: (task: Task) => boolean, quiet: () => void): boolean {
     const held = (t: Task): number => (t.state === TaskState.HELD ? 0 : 1);
     const tasks = this.session.tasks.list().filter(match);
     tasks.sort((a, b) => held(a) - held(b));
     afterAll(tasks, this.#abort.bind(this), quiet);
     // Of these some were held, and others wait for nothing else.
     this.#startWaiting();
+    return tasks.length > 0;
   }
 
   /** Nothing more is received, started or sent; calls `quiet` when all operations are answered. */

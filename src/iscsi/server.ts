@@ -161,16 +161,15 @@ export class TargetServer implements ConnectionHost {
 
   /**
    * Ends the commands of a nexus on one of its units, as PREEMPT AND ABORT asks (SPC-4
-   * §5.13.11.2.7). `quiet` is called when none of them can reach the unit any more.
+   * §5.13.11.2.7). `quiet` is called when none of them can reach the unit any more. False: it had
+   * none.
    */
-  abortTasksOf(nexus: Nexus, lun: number, quiet: () => void = () => {}): void {
+  abortTasksOf(nexus: Nexus, lun: number, quiet: () => void = () => {}): boolean {
     for (const session of this.#sessions.values()) {
-      if (session.nexus === nexus) {
-        session.owner.abortTasks(lun, quiet);
-        return;
-      }
+      if (session.nexus === nexus) return session.owner.abortTasks(lun, quiet);
     }
     quiet();
+    return false;
   }
 
   /** Counters, traffic and sessions at this moment. */

@@ -22,8 +22,11 @@ export interface SessionOwner {
    * a device any more. Must work at any time, also twice.
    */
   fence(why: FenceReason, quiet: () => void): void;
-  /** Aborts tasks that match, and calls `quiet` when none of them can reach a device any more. */
-  abortTasks(lun: number | null, quiet: () => void): void;
+  /**
+   * Aborts tasks that match, and calls `quiet` when none of them can reach a device any more.
+   * False: there were none.
+   */
+  abortTasks(lun: number | null, quiet: () => void): boolean;
   /** Asks the initiator to log out (Async Message, event 1). */
   requestLogout(): void;
 }

@@ -374,13 +374,15 @@ test('the commands of a nexus are ended for PREEMPT AND ABORT, and only those', 
   const kept = write(b, 1, 2);
   const nexus = { initiatorPort: '', initiatorName: '', targetPort: 1 };
   let strangerQuiet = false;
-  bench.server.abortTasksOf(nexus, 0, () => {
+  const stranger = bench.server.abortTasksOf(nexus, 0, () => {
     strangerQuiet = true;
   });
+  assert.equal(stranger, false);
   assert.ok(strangerQuiet);
   assert.equal(bench.server.stats().counters['tasks-aborted'], 0);
   const [loser] = [...bench.server.target(TEST_TARGET)!.sessions];
-  bench.server.abortTasksOf(loser!.nexus, 0);
+  assert.equal(bench.server.abortTasksOf(loser!.nexus, 1), false);
+  assert.equal(bench.server.abortTasksOf(loser!.nexus, 0), true);
   await device.release();
   assert.equal((await b.result(kept)).status, 0);
   assert.deepEqual([a.received.length, a.closed], [0, false]);

@@ -41,10 +41,12 @@ export function endTask(task: Task, status: number): void {
 }
 
 /**
- * The header of a command that writes says that it reads: GOOD would be a lie, nothing was written.
- * The reverse is answered by the residual count alone, as libiscsi wants it (Read10Invalid).
+ * Fails a command that writes when its header says that it reads: GOOD would be a lie, nothing was
+ * written. The reverse is answered by the residual count alone, as libiscsi wants it
+ * (Read10Invalid).
  */
-export function misdirected(task: Task): boolean {
+export function refuseMisdirected(scsi: ScsiTarget, task: Task): void {
   const receives = task.phase === Phase.WRITE || task.phase === Phase.GATHER;
-  return receives && task.expectedOutBytes === 0 && task.expectedInBytes > 0;
+  if (!receives || task.expectedOutBytes > 0 || task.expectedInBytes === 0) return;
+  failTransport(scsi, task, TransportFault.INVALID_COMMAND_INFORMATION);
 }

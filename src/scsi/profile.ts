@@ -38,6 +38,9 @@ export type UnitOptions = {
   readonly state?: UnitStateStore;
   /** Offers WRITE ATOMIC; without it the unit does not have the command. */
   readonly atomicLog?: AtomicLog;
-  /** Ends the commands of a nexus on this unit: PREEMPT AND ABORT needs the transport for it. */
-  readonly abortTasks?: (nexus: Nexus) => void;
+  /**
+   * Ends the commands of a nexus on this unit, and says whether there were any: PREEMPT AND ABORT
+   * needs the transport for it.
+   */
+  readonly abortTasks?: (nexus: Nexus) => boolean;
 };

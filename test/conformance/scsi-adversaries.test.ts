@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { FakeClock } from '#base/mod.ts';
 import { DelayDevice, MemoryDevice, ReadOnlyDevice } from '#block/mod.ts';
 import { EMPTY_UNIT_STATE, LogicalUnit, LogicalUnitSet, parseUnitState } from '#scsi/mod.ts';
-import type { UnitState, UnitStateStore } from '#scsi/mod.ts';
+import type { Nexus, UnitState, UnitStateStore } from '#scsi/mod.ts';
 import { IDENTITY, TARGET_NAME, bench } from './scsi-bench.ts';
 import { Initiator, hex } from './scsi-initiator.ts';
 import type { Ended } from './scsi-initiator.ts';
@@ -320,7 +320,8 @@ test('32_reserve: register, reserve, and who may do what', async () => {
 
 test('32_preempt: the loser is out, told, and cannot write; abort ends its commands', async () => {
   const aborted: string[] = [];
-  const { one, set } = bench({ abortTasks: (nexus) => aborted.push(nexus.initiatorName) });
+  const abortTasks = (nexus: Nexus): boolean => aborted.push(nexus.initiatorName) > 0;
+  const { one, set } = bench({ abortTasks });
   const two = new Initiator(set, TWO);
   await prOut(one, 0, 0, NO_KEY, KEY_A);
   await prOut(two, 0, 0, NO_KEY, KEY_B);
@@ -328,6 +329,7 @@ test('32_preempt: the loser is out, told, and cannot write; abort ends its comma
   assert.equal((await prOut(two, 5, 3, KEY_B, KEY_A)).status, 0);
   assert.deepEqual(aborted, [one.initiatorName]);
   assert.equal((await ready(one)).sense, '6/2a/05');
+  assert.equal((await ready(one)).sense, '6/2f/00');
   for (const cdb of [
     '2a 00 00 00 00 00 00 00 01 00',
     '28 00 00 00 00 00 00 00 01 00',

@@ -66,7 +66,7 @@ const state: UnitStateStore = {
 
 for (const kind of ['disk', 'cdrom'] as const) {
   test(`fuzz_${kind}: ${CASES} CDBs; begin never throws, finish always ends`, async () => {
-    const b = bench({ kind, removable: true, abortTasks: () => undefined, state });
+    const b = bench({ kind, removable: true, abortTasks: () => false, state });
     const next = generator(kind === 'disk' ? 0x2545f491 : 0x1b873593);
     const data = Buffer.from(Array.from({ length: 1024 }, () => next(256)));
     const command = new ScsiCommand();

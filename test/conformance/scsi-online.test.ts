@@ -331,7 +331,7 @@ async function register(who: Initiator, key: string): Promise<void> {
 test('preempt-and-abort_late-write: GOOD only when nothing of the loser can reach the disk', async () => {
   const clock = new FakeClock();
   const b = bench(
-    { abortTasks: () => undefined },
+    { abortTasks: () => false },
     (inner) => new DelayDevice(inner, clock, { writeMs: 10 }),
   );
   const two = new Initiator(b.set, TWO);
@@ -355,7 +355,7 @@ test('preempt-and-abort_late-write: GOOD only when nothing of the loser can reac
 test('preempt-and-abort_locked-range: a write of the loser that waits for COMPARE AND WRITE', async () => {
   const clock = new FakeClock();
   const b = bench(
-    { abortTasks: () => undefined },
+    { abortTasks: () => false },
     (inner) => new DelayDevice(inner, clock, { readMs: 10, writeMs: 10 }),
   );
   const two = new Initiator(b.set, TWO);

@@ -114,9 +114,7 @@ export async function exportProfile(profile: Profile): Promise<Exported> {
   const state = await openUnitState(home, 'disk', device);
   const units = new LogicalUnitSet({ targetName: IQN });
   const server = new TargetServer();
-  const abortTasks = (nexus: Nexus): void => {
-    server.abortTasksOf(nexus, 0);
-  };
+  const abortTasks = (nexus: Nexus): boolean => server.abortTasksOf(nexus, 0);
   const options = { ...profile.unit, ...state.options, device, identity, abortTasks };
   units.add(0, new LogicalUnit(options));
   server.addExport({ iqn: IQN, access: 'any', takeover: false }, units);

@@ -198,7 +198,7 @@ const atomicLog: AtomicLog = {
     device.tryWrite(offset, data, 0, data.length);
   },
 };
-const aborts = { abortTasks: (): void => undefined, atomicLog };
+const aborts = { abortTasks: (): boolean => false, atomicLog };
 
 const encrypted = (memory: BlockDevice): BlockDevice => new CryptDevice(memory, new EphemeralKey());
 

@@ -56,9 +56,7 @@ class Bench {
     this.disk = new ShakyDevice(profile.readOnly ? new ReadOnlyDevice(memory) : memory, dice);
     const naa = '3000000000000001';
     const identity = { vendor: 'POLYBOOT', product: 'FUZZ', revision: '1', serial: 'f-0', naa };
-    const abortTasks: UnitOptions['abortTasks'] = (nexus) => {
-      this.server.abortTasksOf(nexus, 0);
-    };
+    const abortTasks: UnitOptions['abortTasks'] = (nexus) => this.server.abortTasksOf(nexus, 0);
     this.unit = new LogicalUnit({ device: this.disk, identity, abortTasks, ...profile.unit });
     const units = new LogicalUnitSet({ targetName: TARGET });
     units.add(0, this.unit);

@@ -56,9 +56,7 @@ export async function rig(t: TestContext, options: RigOptions = {}): Promise<Rig
   const server = new TargetServer({ clock, observer, ...options.server });
   const device = options.device ?? new MemoryDevice({ sizeBytes: DISK_BYTES });
   const units = new LogicalUnitSet({ targetName: TARGET });
-  const abortTasks: UnitOptions['abortTasks'] = (nexus) => {
-    server.abortTasksOf(nexus, 0);
-  };
+  const abortTasks: UnitOptions['abortTasks'] = (nexus) => server.abortTasksOf(nexus, 0);
   units.add(0, new LogicalUnit({ device, identity: IDENTITY, abortTasks, ...options.unit }));
   server.addExport({ iqn: TARGET, access: 'any', takeover: false, ...options.config }, units);
   for (const config of options.more ?? []) server.addExport(config, units);

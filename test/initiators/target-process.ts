@@ -19,7 +19,7 @@ type Served = {
   readonly state: OpenUnitState | null;
 };
 
-async function serve(wanted: LabUnit, abortTasks: (nexus: Nexus) => void): Promise<Served> {
+async function serve(wanted: LabUnit, abortTasks: (nexus: Nexus) => boolean): Promise<Served> {
   const { file, serial, stateFolder } = wanted;
   const device = await openRaw(file);
   // A locally assigned NAA (3) that belongs to the serial number.
@@ -46,9 +46,7 @@ for (const { units: wanted, ...target } of config.targets) {
   const units = new LogicalUnitSet({ targetName: target.iqn });
   for (const each of wanted) {
     const { lun } = each;
-    const one = await serve(each, (nexus) => {
-      server.abortTasksOf(nexus, lun);
-    });
+    const one = await serve(each, (nexus) => server.abortTasksOf(nexus, lun));
     units.add(lun, one.unit);
     served.push(one);
   }

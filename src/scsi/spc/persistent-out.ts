@@ -125,7 +125,8 @@ const basicPreempt = (task: Task, reservations: Reservations): readonly Reservat
 
 /**
  * PREEMPT AND ABORT: the losers' commands end without an answer, and nothing of theirs can reach
- * the disk any more, before ours is GOOD (SPC-4 §5.13.11.5).
+ * the disk any more, before ours is GOOD (SPC-4 §5.13.11.5). That others ended them is all that
+ * they learn of it (TAS = 0, SAM-5 §5.14).
  */
 export const preemptAndAbort: CommandBody = {
   begin(task) {
@@ -137,7 +138,10 @@ export const preemptAndAbort: CommandBody = {
     const events = await unit.changeReservations((next) => basicPreempt(task, next));
     const losers = events.filter((e) => e.attention === Sense.REGISTRATIONS_PREEMPTED);
     const nexuses = new Set(losers.flatMap((e) => unit.nexusesOf(e.to)));
-    for (const loser of nexuses) unit.options.abortTasks?.(loser);
+    for (const loser of nexuses) {
+      const ended = unit.options.abortTasks?.(loser) ?? false;
+      if (ended) unit.attentions.establish(loser, Sense.COMMANDS_CLEARED);
+    }
     await unit.settled(nexuses);
   },
 };
