@@ -39,9 +39,7 @@ export class Ports {
   /** Opens a port of its own for one client. Throws EnvironmentError. */
   open(options: UdpSocketOptions, client: TftpClient, handlers: PortHandlers): Port {
     const fd = openUdpSocket(options);
-    const target = new DatagramTarget(fd, socketAddress(client.address, client.port));
-    this.#watched[fd] = { target, handlers };
-    this.#ready.add(fd);
+    const target = this.#watch(fd, client, handlers);
     return {
       target,
       close: () => {
@@ -50,6 +48,19 @@ export class Ports {
         closeSync(fd);
       },
     };
+  }
+
+  /** The descriptor is closed when it cannot be watched. */
+  #watch(fd: number, client: TftpClient, handlers: PortHandlers): DatagramTarget {
+    try {
+      const target = new DatagramTarget(fd, socketAddress(client.address, client.port));
+      this.#ready.add(fd);
+      this.#watched[fd] = { target, handlers };
+      return target;
+    } catch (e) {
+      closeSync(fd);
+      throw e;
+    }
   }
 
   /** Waits up to `timeoutMs` for datagrams and hands out what is there; returns how many. */
