@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { FakeClock } from '#base/mod.ts';
+import { FakeClock, InternalError } from '#base/mod.ts';
 import { decodeLoginResponse, encodeLoginRequest, framePdu } from './pdu/mod.ts';
 import { NO_DIGESTS, parsePdu } from './pdu/mod.ts';
 import { LoginStatus } from './policy.ts';
@@ -175,6 +175,37 @@ test('a connection for which there is no second descriptor is closed', async (t)
   const transport = new SocketTransport(socket, Buffer.alloc(512), new FakeClock());
   assert.throws(() => transport.detach(), { code: 'EBADF' });
   await closed;
+});
+
+test('a connection that cannot be given away is closed', async (t) => {
+  const { server } = testServer({
+    config: { iqn: 'iqn.2026-11.test:other' },
+    server: {
+      giveAway: () => {
+        throw new InternalError('nobody there');
+      },
+    },
+  });
+  server.setDistant([{ iqn: TEST_TARGET, access: 'any', home: HOME }]);
+  const [portal] = await server.listen([LOOPBACK]);
+  t.after(() => server.close());
+  const socket = connect(portal?.port ?? 0, '127.0.0.1').resume();
+  const closed = once(socket, 'close');
+  socket.write(loginBytes());
+  // While a descriptor of it is open anywhere, no end of it would be seen here.
+  await closed;
+});
+
+test('a descriptor that is no connection is closed', async (t) => {
+  const threads = await twoThreads();
+  t.after(threads.close);
+  const fd = openSync('/dev/null', 'r');
+  assert.throws(() => {
+    threads.back.takeOver({ fd, login: loginBytes() });
+  });
+  assert.throws(() => {
+    closeSync(fd);
+  }, /EBADF/);
 });
 
 test('a server that stops takes no connection over', async () => {

@@ -261,7 +261,13 @@ export class TargetServer implements ConnectionHost {
       throw new InternalError('a connection that nobody can take was given away');
     }
     this.counters.inc('connections-handed-over');
-    this.#giveAway(home, { fd: transport.detach(), login });
+    const fd = transport.detach();
+    try {
+      this.#giveAway(home, { fd, login });
+    } catch (e) {
+      closeDescriptor(fd);
+      throw e;
+    }
   }
 
   opened(connection: Connection, session: Session): void {

@@ -4,7 +4,7 @@ import { InternalError } from '#base/mod.ts';
 import type { LentMessage } from '#block/mod.ts';
 import type { Clock } from '#base/mod.ts';
 import type { Chunk } from './data-plane.ts';
-import { duplicateDescriptor } from '#os/mod.ts';
+import { closeDescriptor, duplicateDescriptor } from '#os/mod.ts';
 import { LINGER_MS } from './limits.ts';
 import type { Transport } from './output.ts';
 import type { PortalAddress } from './policy.ts';
@@ -160,9 +160,17 @@ function adopt(accepted: Socket, options: SocketConstructorOpts): Socket {
   return new Socket({ ...options, handle: handle as never });
 }
 
-/** A socket of a descriptor that came from another thread; it reads when `start` says so. */
+/**
+ * A socket of a descriptor that came from another thread; it reads when `start` says so. Where none
+ * can be made of it, it is closed: nobody else has it.
+ */
 function opened(fd: number, options: SocketConstructorOpts): Socket {
-  return new Socket({ ...options, fd, readable: true, writable: true }).pause();
+  try {
+    return new Socket({ ...options, fd, readable: true, writable: true }).pause();
+  } catch (e) {
+    closeDescriptor(fd);
+    throw e;
+  }
 }
 
 /** The descriptor behind a socket, where there is one. */
