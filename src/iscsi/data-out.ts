@@ -11,6 +11,7 @@ import { TaskState } from './task.ts';
 import type { Task } from './task.ts';
 import type { PieceEnd } from './write-batch.ts';
 import { TransportFault, endTask, failTransport } from './transport-sense.ts';
+import { WriteRoom } from './write-room.ts';
 
 const BUSY = 0x08;
 
@@ -28,12 +29,14 @@ const BUSY = 0x08;
  */
 export class DataOut {
   readonly #lane: Lane;
+  readonly #room: WriteRoom;
   #gathering = 0;
   readonly #finished: (command: ScsiCommand) => void;
   readonly #pieceEnded: PieceEnd;
 
   constructor(lane: Lane) {
     this.#lane = lane;
+    this.#room = new WriteRoom(lane.chunks);
     this.#finished = (command) => {
       this.#onFinished(command as Task);
     };
@@ -41,6 +44,11 @@ export class DataOut {
       if (!stored && !task.discard) this.#writeNow(task, this.#lane.writes!.bytes, at, length, to);
       if (!operationEnded(task)) this.#advance(task);
     };
+  }
+
+  /** More has come than memory is set aside for: receive no more now. */
+  get congested(): boolean {
+    return this.#room.full;
   }
 
   /** After `begin`: prepares for the data; `more`: unsolicited Data-Out PDUs follow. */
@@ -87,6 +95,7 @@ export class DataOut {
 
   /** The task is over: its memory is free. */
   released(task: Task): void {
+    this.#room.forget(task);
     if (task.dataOut !== null) this.#gathering -= task.dataOut.length;
   }
 
@@ -135,15 +144,16 @@ export class DataOut {
     task.discard = true;
   }
 
-  /** Counts data that is dropped. */
+  /** Counts data that has come. */
   skip(task: Task, lengthBytes: number): void {
+    this.#room.arrived(task, lengthBytes);
     task.arrivedBytes += lengthBytes;
   }
 
   /** Data of the task, the next in its stream. */
   data(task: Task, bytes: Uint8Array, at: number, lengthBytes: number): void {
     const position = task.arrivedBytes;
-    task.arrivedBytes += lengthBytes;
+    this.skip(task, lengthBytes);
     if (task.discard) return;
     const wanted = Math.min(lengthBytes, task.wantedBytes - position);
     if (wanted <= 0) return;
@@ -236,10 +246,12 @@ export class DataOut {
       const held = chunk.bytes.length;
       chunk.bytes.set(bytes.subarray(at + done, at + done + size));
       task.operations += 1;
-      this.#lane.coldWrite(held);
+      this.#room.hold(held);
       task.device!.write(to + done, chunk.bytes, 0, size, (error) => {
         chunks.give(chunk);
-        this.#lane.coldWrite(-held);
+        this.#room.hold(-held);
+        this.#lane.relieved();
+        this.feed();
         if (operationEnded(task)) return;
         if (error !== null && !task.discard) {
           this.#lane.scsi.fail(task, error);
@@ -256,6 +268,7 @@ export class DataOut {
     if (task.unsolicited) task.unsolicited = false;
     else if (task.r2tsDone < task.r2tsSent) this.#r2tDone(task);
     this.settleData(task);
+    this.feed();
   }
 
   #r2tDone(task: Task): void {
@@ -270,7 +283,16 @@ export class DataOut {
     this.#advance(task);
   }
 
-  #solicit(task: Task): void {
+  /** Those that waited for leave to ask for data have it, as far as there is room. */
+  feed(): void {
+    for (let task = this.#room.next(); task !== undefined; task = this.#room.next()) {
+      if (task.state === TaskState.RECEIVING) this.#solicit(task, true);
+      this.#lane.wake();
+    }
+  }
+
+  /** `leave`: for one R2T it need not be asked. */
+  #solicit(task: Task, leave = false): void {
     if (task.discard) return;
     const { session, output } = this.#lane;
     const { maxBurstBytes, maxOutstandingR2t } = session.negotiated;
@@ -282,6 +304,8 @@ export class DataOut {
       task.solicitedBytes < task.wantedBytes &&
       task.r2tsSent - task.r2tsDone < maxOutstandingR2t
     ) {
+      if (!leave && !this.#room.mayAsk(task)) return;
+      leave = false;
       const length = Math.min(maxBurstBytes, task.wantedBytes - task.solicitedBytes);
       writeR2t(
         session,
@@ -291,6 +315,7 @@ export class DataOut {
         task.solicitedBytes,
         length,
       );
+      this.#room.asked(task, length);
       task.solicitedBytes += length;
       task.r2tsSent += 1;
     }

@@ -19,6 +19,8 @@ export class Chunk {
 export class ChunkPool {
   readonly #free = new Map<number, Chunk[]>(CHUNK_SIZES.map((size) => [size, []]));
   #taken = 0;
+  /** In chunks with write data that devices have not taken. */
+  coldWriteBytes = 0;
 
   /** Chunks in use. */
   get taken(): number {

@@ -6,7 +6,6 @@ import { DataIn } from './data-in.ts';
 import { DataOut } from './data-out.ts';
 import { HeldData } from './held-data.ts';
 import { afterAll, type FeatureOwner, type Lane } from './lane.ts';
-import { COLD_WRITE_BYTES_MAX } from './limits.ts';
 import type { Output } from './output.ts';
 import { AT_BUFFER_OFFSET, AT_CMD_SN, AT_DATA_SN, AT_EXP_STAT_SN, AT_ITT } from './pdu/mod.ts';
 import { AT_TTT, BHS_BYTES, CommandFlag, FINAL_BIT, Opcode, RESERVED_TAG } from './pdu/mod.ts';
@@ -53,7 +52,6 @@ export class FullFeature implements PduSink, Lane, Turnable {
   #answering = false;
   #scheduled = false;
   #closed = false;
-  #coldBytes = 0;
 
   constructor(session: Session, scsi: ScsiTarget, output: Output, owner: FeatureOwner) {
     this.session = session;
@@ -68,7 +66,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
 
   /** More is under way than memory is set aside for: receive no more now. */
   get congested(): boolean {
-    return this.output.full || this.#coldBytes > COLD_WRITE_BYTES_MAX;
+    return this.output.full || this.#dataOut.congested;
   }
 
   // Turns: one receive call or one scheduled call each, ending in at most one send.
@@ -332,15 +330,15 @@ export class FullFeature implements PduSink, Lane, Turnable {
   #startWaiting(): void {
     const { taskSet } = this.session;
     if (this.#closed) return;
+    this.#dataOut.feed();
     for (let next = taskSet.next(); next !== undefined; next = taskSet.next()) {
       this.#startHeld(next);
       this.wake();
     }
   }
 
-  coldWrite(bytes: number): void {
-    this.#coldBytes += bytes;
-    if (bytes < 0 && !this.#inTurn) this.#owner.balance();
+  relieved(): void {
+    if (!this.#inTurn) this.#owner.balance();
   }
 
   /** Sends a Reject with the header of the PDU that it is about. */

@@ -24,8 +24,10 @@ export interface Lane {
   settle(task: Task): void;
   /** The last PDU of the task is written. */
   release(task: Task): void;
-  /** Writes are held in memory until their device answers: `bytes` more, or fewer. */
-  coldWrite(bytes: number): void;
+  /** Asks for a turn, for what was written outside of one. */
+  wake(): void;
+  /** Less write data is held in memory than before. */
+  relieved(): void;
 }
 
 /** What a connection does for its full feature phase. */

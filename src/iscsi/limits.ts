@@ -2,9 +2,11 @@
  * Every bound of the iSCSI target. All memory that a peer can make us hold follows from these.
  *
  * One connection at rest holds its task pool and nothing else. At work it holds at most
- * OUTPUT_BYTES_MAX of unsent output, COLD_WRITE_BYTES_MAX plus one receive buffer of writes that
- * the device has not answered, COLD_READ_BYTES_MAX of reads in the same state, and one data segment
- * when data digests are on: about 10 MiB in the worst case.
+ * OUTPUT_BYTES_MAX of unsent output, COLD_READ_BYTES_MAX of reads that the device has not answered,
+ * and one data segment when data digests are on: some 5 MiB. Of writes in the same state it may
+ * hold COLD_WRITE_ASK_BYTES, up to COLD_WRITE_BYTES_MAX while all connections of the worker
+ * together hold no more than COLD_WRITES_BYTES_MAX, plus one receive buffer: only of a disk that
+ * stalls.
  */
 
 /** Data that a peer may send before login: RFC 7143 §13.12, the default before it is negotiated. */
@@ -79,8 +81,18 @@ export const COMMAND_WINDOW = 256;
 export const IMMEDIATE_COMMANDS_MAX = 32;
 /** Ping data we keep to echo: as much as one segment of ours can carry. */
 export const PING_BYTES_MAX = SEND_SEGMENT_BYTES_MAX;
-/** Chunks of one connection with data that the device has not taken; beyond it reading pauses. */
-export const COLD_WRITE_BYTES_MAX = 4 * 1024 * 1024;
+/**
+ * Data of one connection that the device has not taken, and that R2Ts have asked for; beyond it no
+ * more is asked for. Two of the largest bursts.
+ */
+export const COLD_WRITE_ASK_BYTES: number = 2 * MAX_BURST_BYTES;
+/**
+ * Chunks of one connection with data that the device has not taken; beyond it reading pauses, pings
+ * too. Twice what open-iscsi has outstanding at most (128 commands of 256 KiB).
+ */
+export const COLD_WRITE_BYTES_MAX = 64 * 1024 * 1024;
+/** The same of all connections of one worker; beyond it those with more than they may ask for. */
+export const COLD_WRITES_BYTES_MAX = 256 * 1024 * 1024;
 /** Parameter lists and compare data of one connection being collected: eight of the largest. */
 export const GATHER_TOTAL_BYTES_MAX = 8 * 1024 * 1024;
 /** Early data of one connection whose commands wait for older ones. */

@@ -160,7 +160,7 @@ test('small writes that the disk has not taken hold small memory', async () => {
 
 test('an initiator that is not heard, because the disk stalls, is not called silent', async () => {
   const { bench, device, i } = await gated();
-  for (let lba = 0; !i.paused; lba += 128) write(i, lba % 8192, pattern(128 * BLOCK));
+  for (let lba = 0; !i.paused; lba += 512) write(i, lba % 8192, pattern(512 * BLOCK));
   for (let passedMs = 0; passedMs < 2 * (PING_AFTER_MS + PING_TIMEOUT_MS); passedMs += SWEEP_MS) {
     bench.clock.advance(SWEEP_MS);
   }

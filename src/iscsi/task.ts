@@ -61,6 +61,9 @@ export class Task extends ScsiCommand {
   r2tsDone = 0;
   sequenceEnd = 0;
   outSn = 0;
+  /** Of what R2Ts asked for, what has not come; it waits for leave to ask for more. */
+  askedBytes = 0;
+  thirsty = false;
   /** The beginning of a block whose rest has not arrived. */
   partial: Uint8Array | null = null;
   partialBytes = 0;
@@ -96,6 +99,8 @@ export class Task extends ScsiCommand {
     this.r2tsDone = 0;
     this.sequenceEnd = 0;
     this.outSn = 0;
+    this.askedBytes = 0;
+    this.thirsty = false;
     this.partialBytes = 0;
     this.discard = false;
     this.operations = 0;
