@@ -82,8 +82,11 @@ test('a fixed address that no machine can have is refused with the reason', () =
     '10.77.0.0': /no host's in 10.77.0.0\/24/,
     '10.77.0.255': /no host's/,
   };
+  const macs = ['52:54:00:00:00:01'];
   for (const [address, why] of Object.entries(refusals))
-    assert.throws(() => checkMachineAddress(found, address), why);
+    assert.throws(() => checkMachineAddress(found, address, macs), why);
   for (const address of ['10.77.0.2', '10.77.0.150', '192.168.1.4'])
-    assert.doesNotThrow(() => checkMachineAddress(found, address));
+    assert.doesNotThrow(() => checkMachineAddress(found, address, macs));
+  // It is this very host, of which a machine is made.
+  assert.doesNotThrow(() => checkMachineAddress(found, '10.77.0.9', ['52:54:00:00:00:09']));
 });

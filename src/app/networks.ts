@@ -116,11 +116,15 @@ function insideSubnet(pool: { first: string; last: string }, subnet: string): bo
 }
 
 /**
- * Throws UserError when no machine can have that fixed address: it is ours or the router's, no
- * host's, or laid down in polyboot.yaml for another host. Addresses of other networks pass: they
- * are not used here (a machine that is carried about).
+ * Throws UserError when no machine with these MAC addresses can have that fixed address: it is ours
+ * or the router's, no host's, or laid down in polyboot.yaml for another host. Addresses of other
+ * networks pass: they are not used here (a machine that is carried about).
  */
-export function checkMachineAddress(networks: readonly BootNetwork[], address: string): void {
+export function checkMachineAddress(
+  networks: readonly BootNetwork[],
+  address: string,
+  macs: readonly string[],
+): void {
   for (const { config, interface: card, subnet } of networks) {
     const todo = `choose another address of ${subnet}`;
     const refuse = (what: string): UserError =>
@@ -128,7 +132,7 @@ export function checkMachineAddress(networks: readonly BootNetwork[], address: s
     if (card.ipv4.some((own) => own.address === address))
       throw refuse(`is this server's own address on ${card.name}`);
     if (config.router === address) throw refuse(`is the router of ${card.name}`);
-    const host = config.reservations.find((r) => r.address === address);
+    const host = config.reservations.find((r) => r.address === address && !macs.includes(r.mac));
     if (host !== undefined) throw refuse(`is reserved in polyboot.yaml for ${host.mac}`);
     const { network, broadcast } = parseCidr(subnet) ?? {};
     const number = parseIpv4(address);

@@ -72,8 +72,8 @@ export function assemble(inputs: Inputs): ServerParts {
       },
     },
     addresses: {
-      checkAddress: (address) => {
-        checkMachineAddress(inputs.networks, address);
+      checkAddress: (address, macs) => {
+        checkMachineAddress(inputs.networks, address, macs);
       },
     },
     clock,

@@ -39,12 +39,13 @@ export class BootDhcpPolicy implements DhcpPolicy {
 
   reservationFor(client: DhcpClient): Reservation | undefined {
     const machine = this.#options.machines.byMac(client.mac);
+    const host = this.#options.fixedHosts?.get(client.mac);
     // One that only introduced itself is a stranger still: anybody can introduce a thousand.
     if (machine?.registered === true) {
       const address = machine.address === undefined ? {} : { address: machine.address };
-      return { ...address, hostName: machine.name };
+      return { ...host, ...address, hostName: machine.name };
     }
-    return this.#options.fixedHosts?.get(client.mac);
+    return host;
   }
 
   isReserved(address: string): boolean {

@@ -97,6 +97,15 @@ test('a machine that introduced itself is a stranger to DHCP until its owner nam
   assert.deepEqual(policy.reservationFor(client), { hostName: 'p4' });
 });
 
+test('a host of polyboot.yaml that becomes a machine keeps its address until it is given another', () => {
+  const { machines, policy } = setup();
+  const client = { mac: '52:54:00:00:00:aa', interface: 'br0' };
+  machines.add({ name: 'till', macs: [client.mac], plan: { kind: 'local' } });
+  assert.deepEqual(policy.reservationFor(client), { address: '10.77.0.9', hostName: 'till' });
+  machines.set('till', { address: '10.77.0.51' });
+  assert.deepEqual(policy.reservationFor(client), { address: '10.77.0.51', hostName: 'till' });
+});
+
 test('the story of DHCP: who asked decides what an answer means', () => {
   const clock = new FakeClock();
   const timeline = new Timeline({ clock, log: new MemoryEventLog(), machineOf: () => undefined });

@@ -34,8 +34,8 @@ export interface ImageDirectory {
 
 /** What machines need to know of the networks that are served. */
 export interface AddressDirectory {
-  /** Throws UserError when no machine may have that fixed address. */
-  checkAddress(address: string): void;
+  /** Throws UserError when no machine with these MAC addresses may have that fixed address. */
+  checkAddress(address: string, macs: readonly string[]): void;
 }
 
 export type MachineServiceOptions = {
@@ -275,7 +275,7 @@ export class MachineService {
   described(description: NewMachine, same?: Machine): Machine {
     const said = parseOrExplain(newMachineSchema, description, 'this machine cannot be so');
     if (said.address !== undefined && said.address !== same?.address)
-      this.#addresses?.checkAddress(said.address);
+      this.#addresses?.checkAddress(said.address, said.macs);
     const { id, createdAtMs, arch, uuid, seenAtMs, nextBoot, thisBoot } = same ?? {};
     return {
       ...defined({ arch, uuid, seenAtMs, nextBoot, thisBoot }),
@@ -290,7 +290,7 @@ export class MachineService {
     const machine = this.show(name);
     const said = parseOrExplain(machineChangeSchema, change, `machine "${name}" cannot be so`);
     if (typeof said.address === 'string' && said.address !== machine.address)
-      this.#addresses?.checkAddress(said.address);
+      this.#addresses?.checkAddress(said.address, said.macs ?? machine.macs);
     const merged = Object.entries({ ...machine, ...said, registered: true });
     const kept = Object.fromEntries(
       merged.filter(([, value]) => value !== null && value !== undefined),
