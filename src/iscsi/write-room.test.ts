@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { InternalError } from '#base/mod.ts';
 import { COLD_WRITES_BYTES_MAX, COLD_WRITE_ASK_BYTES, COLD_WRITE_BYTES_MAX } from './limits.ts';
 import { Opcode, TaskFunction, decodeNopIn, decodeR2t, encodeDataOut } from './pdu/mod.ts';
 import {
@@ -152,4 +153,28 @@ test('many initiators of a disk that takes nothing: each has a share, none has t
   await device.release();
   assert.ok(!first!.paused);
   assert.equal(chunks.coldWriteBytes, 0);
+});
+
+test('a disk that throws where it should answer: commands end, and so does the session', async () => {
+  class Broken extends GateDevice {
+    override write(): never {
+      throw new InternalError('a bug');
+    }
+
+    override read(): never {
+      throw new InternalError('a bug');
+    }
+  }
+  const bench = testServer({ device: new Broken({ sizeBytes: 64 * MIB }) });
+  const i = await entered(bench);
+  const written = await i.result(write(i, 0), DATA);
+  assert.equal(written.status, 2);
+  const read = await i.command(readWrite('read', 0, 2048), { readBytes: MIB });
+  assert.equal(read.status, 2);
+  const again = await entered(bench);
+  assert.ok(i.closed && !again.closed);
+  assert.deepEqual(
+    [bench.server.plane.chunks.taken, bench.server.plane.chunks.coldWriteBytes],
+    [0, 0],
+  );
 });

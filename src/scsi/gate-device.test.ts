@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeClock } from '#base/mod.ts';
-import { BlockError, DelayDevice, MemoryDevice } from '#block/mod.ts';
+import { FakeClock, InternalError } from '#base/mod.ts';
+import { BlockError, DelayDevice, MemoryDevice, answered } from '#block/mod.ts';
 import { GateDevice } from './gate-device.ts';
 import { SerialQueue } from './serial-queue.ts';
 
@@ -112,4 +112,30 @@ test('serial-queue: one after the other, also behind a failure', async () => {
   assert.equal(await second, 2);
   await settle();
   assert.deepEqual([story, queue.busy], [['one', 'two'], false]);
+});
+
+test('a device that throws where it should answer: all that waits for it goes on', async () => {
+  class Broken extends MemoryDevice {
+    override write(): never {
+      throw new InternalError('a bug');
+    }
+
+    override flush(): never {
+      throw new BlockError('gone', 'nobody there', 0);
+    }
+  }
+  const gate = new GateDevice(new Broken({ sizeBytes: 4096 }));
+  const written = answered((done) => {
+    gate.write(0, Buffer.alloc(512), 0, 512, done);
+  });
+  const flushed = answered((done) => {
+    gate.flush(done);
+  });
+  const fenced = gate.fence('hold', () => Promise.resolve('alone'));
+  await assert.rejects(written, { kind: 'io', message: /a bug/ });
+  await assert.rejects(flushed, { kind: 'gone' });
+  assert.equal(await fenced, 'alone');
+  await new Promise<void>((resolve) => {
+    gate.settled(resolve);
+  });
 });

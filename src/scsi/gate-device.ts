@@ -1,3 +1,4 @@
+import { messageOf } from '#base/mod.ts';
 import { BlockError, lendForWritingFrom, lendFrom } from '#block/mod.ts';
 import type { BlockDevice, BlockDone, BlockExtent } from '#block/mod.ts';
 import { SerialQueue } from './serial-queue.ts';
@@ -193,12 +194,18 @@ export class GateDevice implements BlockDevice {
         return;
       }
       this.#running += 1;
-      start(this.#inner, (error) => {
+      const leave: BlockDone = (error) => {
         this.#running -= 1;
         this.#end(operation);
         done(error);
         if (this.#running === 0 && this.#idle !== null) this.#becameIdle();
-      });
+      };
+      try {
+        start(this.#inner, leave);
+      } catch (e) {
+        // Were it never answered, its command and session would never come to an end.
+        queueMicrotask(() => leave(thrownError(e)));
+      }
     });
   }
 
@@ -226,6 +233,11 @@ export class GateDevice implements BlockDevice {
     this.#waiting = [];
     for (const w of waiting) w.go(null);
   }
+}
+
+/** What a device threw that should have answered. */
+function thrownError(e: unknown): BlockError {
+  return e instanceof BlockError ? e : new BlockError('io', messageOf(e), 0, { cause: e });
 }
 
 function refused(why: string): GateRefusal {
