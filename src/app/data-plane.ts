@@ -116,15 +116,21 @@ export class DataPlane {
     });
   }
 
-  /** Asks initiators to log out, flushes and closes every image, ends the threads. */
+  /**
+   * Asks initiators to log out, flushes and closes every image, ends the threads. Rejects when one
+   * could not, after all the others have.
+   */
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.all(
-      this.#threads.map(async (thread) => {
+    const ends = this.#threads.map(async (thread) => {
+      try {
         await thread.call('stop', {});
+      } finally {
         await thread.terminate();
-      }),
-    );
+      }
+    });
+    await Promise.allSettled(ends);
+    await Promise.all(ends);
   }
 
   async #listen(portals: readonly PortalAddress[]): Promise<void> {

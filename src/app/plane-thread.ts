@@ -21,6 +21,8 @@ export class PlaneThread {
   readonly #options: Options;
   #nextId = 1;
   #ending = false;
+  /** Why nobody answers any more. */
+  #ended: Error | undefined;
 
   constructor(options: Options) {
     this.#options = options;
@@ -38,11 +40,12 @@ export class PlaneThread {
     });
   }
 
-  /** Asks; rejects with what the thread says, as EnvironmentError. */
+  /** Asks; rejects with what the thread says, as EnvironmentError, or with why it has ended. */
   call<N extends CallName>(
     name: N,
     ask: DataPlaneCalls[N]['ask'],
   ): Promise<DataPlaneCalls[N]['answer']> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       // The thread answers each call by its own name's shape: the protocol type says so.
@@ -69,6 +72,7 @@ export class PlaneThread {
   }
 
   #died(error: Error): void {
+    this.#ended ??= error;
     for (const waiting of this.#waiting.values()) waiting.reject(error);
     this.#waiting.clear();
     if (this.#ending) return;
