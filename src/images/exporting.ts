@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, existsSync, ftruncateSync } from 'node:fs';
+import { accessSync, closeSync, constants, ftruncateSync } from 'node:fs';
 import { openSync, rmSync, statSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { createQcow2 } from '#block/mod.ts';
@@ -12,7 +12,7 @@ import { sourceOf } from './disk-source.ts';
 import { DISK_FORMATS, formatUnknown, kindByName, type DiskFormat } from './formats.ts';
 import type { ImageWork } from './image.ts';
 import type { Layer } from './layer.ts';
-import { UNPACKED } from './library-folder.ts';
+import { isTaken, UNPACKED } from './library-folder.ts';
 import { followed } from './making.ts';
 import { pack } from './packing.ts';
 import { chainOpts, qemuImg } from './qemu-img.ts';
@@ -39,13 +39,13 @@ export async function exportImage(
 ): Promise<void> {
   if (!isAbsolute(path)) throw new InternalError(`"${path}" is not absolute`);
   const { format, compression } = howTo(path, options);
-  if (existsSync(path)) {
+  checkFolder(dirname(path));
+  if (isTaken(path)) {
     throw new UserError('conflict', 'file-in-the-way', {
       what: `${path} is there already`,
       todo: 'name another file, or remove that one',
     });
   }
-  checkFolder(dirname(path));
   const { image, layer } = core.named(from);
   const chain = chainOf(core.repository, layer.id);
   const claims = { read: [`image:${image.name}`, ...chain.map((l) => `layer:${l.id}`)] };

@@ -1,5 +1,6 @@
-import { chmodSync, closeSync, existsSync, fsyncSync, linkSync, mkdirSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, fsyncSync, linkSync, lstatSync } from 'node:fs';
 import {
+  mkdirSync,
   openSync,
   readdirSync,
   renameSync,
@@ -74,7 +75,7 @@ export class LibraryFolder {
     const plain = join(this.path, `${name}.${ending}`);
     const taken = repository.layers().some((known) => known.path === plain);
     if (layer.format === 'qcow2' || taken) return unique;
-    if (!existsSync(plain)) return plain;
+    if (!isTaken(plain)) return plain;
     throw new UserError('conflict', 'file-in-the-way', {
       what: `${plain} is there already, and is no image of the library`,
       todo: `choose another name, move the file away, or use it: polyboot image add ${plain}`,
@@ -317,9 +318,14 @@ function publish(partial: string, final: string): boolean {
   }
 }
 
+/** Whether something has that name; also a symbolic link that leads nowhere. */
+export function isTaken(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
 /** A file that somebody has put there meanwhile is not replaced. */
 function refuseTaken(path: string): void {
-  if (!existsSync(path)) return;
+  if (!isTaken(path)) return;
   throw new UserError('conflict', 'file-in-the-way', {
     what: `${path} is there already`,
     why: 'it was made in the meantime',

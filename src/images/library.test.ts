@@ -331,6 +331,17 @@ test('a file that comes in the way meanwhile is not replaced, on disks without h
   await library.clone('a', 'c');
 });
 
+test('a symbolic link that leads nowhere is in the way, too', async (t) => {
+  const { root, open } = bench(t);
+  const library = open();
+  await library.create('a', { preset: 'gpt', sizeBytes: 2 * MIB });
+  const path = join(root, 'out.img');
+  symlinkSync(join(root, 'not-mounted/out.img'), path);
+  await assert.rejects(library.export('a', path), { code: 'file-in-the-way' });
+  symlinkSync(join(root, 'not-mounted/b.img'), join(root, 'library', 'b.img'));
+  await assert.rejects(library.clone('a', 'b'), { code: 'file-in-the-way' });
+});
+
 test('create: a failing repository leaves no file', async (t) => {
   const { folder, repository, open } = bench(t);
   const library = open();
