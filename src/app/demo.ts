@@ -21,6 +21,8 @@ type Options = {
   readonly cacheFolder: string;
   /** How to start this very program again: node and its script. */
   readonly self: readonly string[];
+  /** Aborts at Ctrl-C. */
+  readonly signal: AbortSignal;
 };
 
 /** Set for the process inside the private network: the image to boot. */
@@ -30,28 +32,44 @@ const MACHINE = { name: 'demo', mac: '52:54:00:77:00:01', tap: 'tap0' } as const
 const BOOT_LIMIT_MS = 240_000;
 /** After the system reports itself its login prompt follows within seconds. */
 const LOGIN_LIMIT_MS = 30_000;
+/** The process inside hears Ctrl-C too, and ends its machine in a second. */
+const END_LIMIT_MS = 10_000;
 
 /**
  * `polyboot demo`: a virtual machine boots Debian over a private network from this program, by
  * firmware that is not iPXE. Resolves to the exit code: 0 only when the guest reported that its
- * root is our disk.
+ * root is our disk. Ctrl-C, SIGTERM and a closed terminal end it, and nothing of it stays.
  */
 export async function demo(options: Options): Promise<number> {
   const image = options.env[INSIDE];
   if (image !== undefined) return await demoInside(image, options);
+  const signal = wantsOut(options.signal);
   const folder = await mkdtemp(join(tmpdir(), 'polyboot-demo-'));
   try {
-    return await runInside(await buildImage(folder, options), options);
+    return await runInside(await buildImage(folder, options, signal), options, signal);
+  } catch (e) {
+    if (signal.aborted) return 1;
+    throw e;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+function wantsOut(interrupted: AbortSignal): AbortSignal {
+  const told = new AbortController();
+  for (const name of ['SIGTERM', 'SIGHUP'] as const) {
+    process.once(name, () => {
+      told.abort();
+    });
+  }
+  return AbortSignal.any([interrupted, told.signal]);
 }
 
 /**
  * Builds the disk of this run, outside the private network because packages come from the mirror.
  * They are kept: from the second run on this takes seconds and needs no network.
  */
-async function buildImage(folder: string, options: Options): Promise<string> {
+async function buildImage(folder: string, options: Options, signal: AbortSignal): Promise<string> {
   const { terminal } = options;
   terminal.out('Building a small Debian image (the first time takes about a minute)\n');
   const library = ImageLibrary.open({
@@ -66,16 +84,21 @@ async function buildImage(folder: string, options: Options): Promise<string> {
     if (line !== undefined) terminal.out(`  ${paint(terminal, 'dim', printable(line, 100))}\n`);
   };
   const request = { recipe: 'debian', hostName: 'demo' } as const;
-  return (await library.build('debian', request, { progress })).path;
+  return (await library.build('debian', request, { progress, signal })).path;
 }
 
-function runInside(image: string, options: Options): Promise<number> {
+function runInside(image: string, options: Options, signal: AbortSignal): Promise<number> {
+  signal.throwIfAborted();
   const isRoot = process.getuid?.() === 0;
   const argv = [...options.self, 'demo', '--firmware', options.firmware];
   const [command = '', ...args] = inPrivateNamespace(argv, isRoot);
   const child = spawn(command, args, {
     stdio: 'inherit',
     env: { ...options.env, [INSIDE]: image },
+  });
+  signal.addEventListener('abort', () => {
+    // unshare itself is deaf to SIGINT and SIGTERM, and passes nothing on.
+    systemClock.after(END_LIMIT_MS, () => child.kill('SIGKILL'));
   });
   return new Promise((resolve, reject) => {
     child.on('error', (e) => {
@@ -116,7 +139,7 @@ async function boot(image: string, folder: string, options: Options): Promise<nu
       runParent: folder,
     });
     try {
-      return await watchBoot(server, machine, terminal);
+      return await watchBoot(server, machine, options);
     } finally {
       await machine.stop();
     }
@@ -191,10 +214,16 @@ async function vendorRom(folder: string): Promise<{ path: string; initrd: string
 async function watchBoot(
   server: BootServer,
   machine: VirtualMachine,
-  terminal: Terminal,
+  { terminal, signal }: Options,
 ): Promise<number> {
   const startMs = systemClock.wallMs();
   const seen = new Set<string>();
+  const interrupted = new Promise<undefined>((resolve) => {
+    signal.addEventListener('abort', () => {
+      resolve(undefined);
+    });
+    if (signal.aborted) resolve(undefined);
+  });
   const verdict = new Promise<TimelineEvent | undefined>((resolve) => {
     server.parts.timeline.subscribe((event) => {
       seen.add(event.stage);
@@ -209,8 +238,11 @@ async function watchBoot(
     });
   });
   await machine.powerOn();
-  const ready = await verdict;
-  if (ready !== undefined) await machine.serial.waitFor(/login: $/, LOGIN_LIMIT_MS);
+  const ready = await Promise.race([verdict, interrupted]);
+  if (ready !== undefined) {
+    await Promise.race([machine.serial.waitFor(/login: $/, LOGIN_LIMIT_MS), interrupted]);
+  }
+  if (signal.aborted) return 1;
   terminal.out(`\nThe screen of the machine:\n\n${indent(machine.serial.tail(12))}\n\n`);
   return judge(ready, seen, terminal);
 }

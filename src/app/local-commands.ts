@@ -7,13 +7,15 @@ type Options = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** How to start this very program again: node and its script. */
   readonly self: readonly string[];
+  /** Aborts at Ctrl-C. */
+  readonly signal: AbortSignal;
 };
 
 /**
  * The commands that are this process itself and not a question to a running server. Each loads what
  * it needs when it runs: `machine list` must not wait for a DHCP server to load.
  */
-export function localCommands({ terminal, env, self }: Options): LocalCommands {
+export function localCommands({ terminal, env, self, signal }: Options): LocalCommands {
   const runtime = (): string => runtimeFolder(env, process.getuid?.() === 0);
   return {
     up: async (request) => {
@@ -22,7 +24,7 @@ export function localCommands({ terminal, env, self }: Options): LocalCommands {
     },
     demo: async ({ firmware }) => {
       const { demo } = await import('./demo.ts');
-      return await demo({ firmware, terminal, env, self, cacheFolder: cacheFolder(env) });
+      return await demo({ firmware, terminal, env, self, signal, cacheFolder: cacheFolder(env) });
     },
     doctor: async ({ config, json }) => {
       const { examine } = await import('./doctor.ts');

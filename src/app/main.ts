@@ -22,7 +22,12 @@ export async function main(argv: readonly string[]): Promise<number> {
   const broken = outputFaults(wantsOut);
   const script = process.argv[1] ?? '';
   const code = await runCli(argv, {
-    local: localCommands({ terminal, env, self: [process.execPath, script] }),
+    local: localCommands({
+      terminal,
+      env,
+      self: [process.execPath, script],
+      signal: wantsOut.signal,
+    }),
     stdout: outputOf(stdout),
     stderr: outputOf(stderr),
     env,
