@@ -1,5 +1,6 @@
 import { glob } from 'node:fs/promises';
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { runChecks } from './checks.ts';
 import { runTier, type Tier, type Tally } from './tier.ts';
 
@@ -9,7 +10,8 @@ import { runTier, type Tier, type Tally } from './tier.ts';
  * `--fast` leaves out everything that starts a virtual machine or races a real peer for long;
  * `--nightly` gives the fuzzers and the crash loops ten times as many cases. A PATTERN keeps the
  * test files whose path contains it. Exit code 0 only when nothing failed and, under `CI=true`,
- * nothing was skipped.
+ * nothing was skipped; 2 when a tier, an option or a PATTERN is none: it must not pass by a typing
+ * error.
  */
 const cores = cpus().length;
 
@@ -35,6 +37,10 @@ const TIERS: readonly Tier[] = [
 
 type Options = { fast: boolean; tiers: string[]; patterns: string[] };
 
+/** The checks are chosen like a tier. */
+const CHECKS = 'checks';
+const MISUSED = 2;
+
 function parse(argv: readonly string[]): Options {
   const options: Options = { fast: false, tiers: [], patterns: [] };
   const rest = [...argv];
@@ -47,6 +53,18 @@ function parse(argv: readonly string[]): Options {
   return options;
 }
 
+/** What of the command line means nothing, in words; undefined when all is well. */
+async function misuse({ tiers, patterns }: Options): Promise<string | undefined> {
+  const names = [CHECKS, ...TIERS.map((t) => t.name)];
+  const tier = tiers.find((name) => !names.includes(name));
+  if (tier !== undefined) return `there is no tier "${tier}"; there are ${names.join(', ')}`;
+  const option = patterns.find((p) => p.startsWith('-'));
+  if (option !== undefined) return `there is no option "${option}"`;
+  const all = (await Promise.all(TIERS.map((t) => filesOf(t, [])))).flat();
+  const pattern = patterns.find((p) => !all.some((file) => file.includes(p)));
+  return pattern === undefined ? undefined : `no test file has "${pattern}" in its path`;
+}
+
 async function filesOf(tier: Tier, patterns: readonly string[]): Promise<string[]> {
   const files: string[] = [];
   for await (const file of glob([...tier.patterns])) files.push(file);
@@ -56,7 +74,14 @@ async function filesOf(tier: Tier, patterns: readonly string[]): Promise<string[
 }
 
 async function main(argv: readonly string[]): Promise<number> {
+  // Patterns and tools are named from the root, wherever the command was typed.
+  process.chdir(join(import.meta.dirname, '../..'));
   const options = parse(argv);
+  const wrong = await misuse(options);
+  if (wrong !== undefined) {
+    process.stderr.write(`polyboot test: ${wrong}\n`);
+    return MISUSED;
+  }
   const startedMs = performance.now();
   const total: Tally = { passed: 0, failed: 0, skipped: 0 };
   const add = (t: Tally): void => {
@@ -65,7 +90,7 @@ async function main(argv: readonly string[]): Promise<number> {
     total.skipped += t.skipped;
   };
   const chosen = options.tiers.length > 0 || options.patterns.length > 0;
-  if (!chosen || options.tiers.includes('checks')) add(await runChecks());
+  if (!chosen || options.tiers.includes(CHECKS)) add(await runChecks());
   for (const tier of TIERS) {
     if (options.tiers.length > 0 && !options.tiers.includes(tier.name)) continue;
     if (options.fast && !tier.fast) continue;

@@ -31,7 +31,14 @@ export async function runTier(tier: Tier, files: readonly string[]): Promise<Tal
   const timeout = nightly ? NIGHTLY_FILE_LIMIT_MS : FILE_LIMIT_MS;
   const stream = run({ files: [...files], concurrency, timeout });
   const perFile = new Map<string, FileTally>();
-  for await (const event of stream) note(event, perFile);
+  const whole = new Set<string>();
+  for await (const event of stream) {
+    note(event, perFile);
+    if (event.type === 'test:summary' && event.data.counts.tests > 0) {
+      if (event.data.file !== undefined) whole.add(fromHere(event.data.file));
+    }
+  }
+  for (const file of files) if (!whole.has(fromHere(file))) failCutShort(fromHere(file), perFile);
   const total: Tally = { passed: 0, failed: 0, skipped: 0 };
   for (const [file, tally] of [...perFile].sort((a, b) => b[1].ms - a[1].ms)) {
     const failed = tally.failed > 0 ? `, ${tally.failed} FAILED` : '';
@@ -44,6 +51,22 @@ export async function runTier(tier: Tier, files: readonly string[]): Promise<Tal
   return total;
 }
 
+/**
+ * A file without a test, or whose process ended by itself amid its tests, exits with 0: nothing
+ * failed because nothing ran.
+ */
+function failCutShort(file: string, perFile: Map<string, FileTally>): void {
+  const tally = perFile.get(file) ?? { passed: 0, failed: 0, skipped: 0, ms: 0 };
+  perFile.set(file, tally);
+  if (tally.failed > 0) return;
+  tally.failed += 1;
+  process.stdout.write(`  FAIL  ${file}: it has no test, or ended before its last one\n`);
+}
+
+function fromHere(path: string): string {
+  return relative(process.cwd(), path);
+}
+
 function note(event: TestEvent, perFile: Map<string, FileTally>): void {
   if (event.type === 'test:stderr' || event.type === 'test:stdout') {
     process.stdout.write(`${indent(event.data.message.trimEnd())}\n`);
@@ -51,7 +74,7 @@ function note(event: TestEvent, perFile: Map<string, FileTally>): void {
   }
   if (event.type !== 'test:pass' && event.type !== 'test:fail') return;
   const { data } = event;
-  const file = relative(process.cwd(), data.file ?? data.name);
+  const file = fromHere(data.file ?? data.name);
   const tally = perFile.get(file) ?? { passed: 0, failed: 0, skipped: 0, ms: 0 };
   perFile.set(file, tally);
   if (data.nesting === 0) tally.ms += data.details.duration_ms;
@@ -61,7 +84,7 @@ function note(event: TestEvent, perFile: Map<string, FileTally>): void {
     if (/^\d+ subtests? failed/.test(error.message)) return;
     tally.failed += 1;
     process.stdout.write(`  FAIL  ${file}: ${data.name}\n${indent(detail(error))}\n`);
-  } else if (data.details.type === 'suite') {
+  } else if (data.details.type === 'suite' || fromHere(data.name) === file) {
     return;
   } else if (data.skip === undefined) {
     tally.passed += 1;
