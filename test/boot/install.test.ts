@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -157,4 +157,24 @@ test('what cannot be installed on, or from, is refused before anything starts', 
   assert.match(await b.refused('install', './disk.img', '--cdrom', 'odd.img'), /multiple of 2048/);
   assert.match(await b.refused('install', './disk.img', '--cpu', 'z80'), /z80/);
   assert.match(await b.refused('install', './disk.img', '--vnc', '80'), /5900/);
+});
+
+test('two disks of one name, and a QEMU that crashes', async (t) => {
+  if (!need(t, { tools: ['qemu-system-x86_64'] })) return;
+  const b = await bench(t);
+  for (const folder of ['one', 'two']) {
+    await mkdir(join(b.folder, folder));
+    await makeDisk(join(b.folder, folder, 'disk.img'), 64 * 1024 * 1024, {});
+  }
+  const machine = b.start('install', 'one/disk.img', '--memory', '16M');
+  t.after(() => machine.stop());
+  await machine.waitFor(/Screen by VNC/, GUEST_LIMIT_MS);
+  assert.match(await b.refused('install', 'two/disk.img'), /"disk.img" is running already/);
+  const list = JSON.parse(await b.cli('install', 'list', '--json')) as { pid: number }[];
+  assert.equal(list.length, 1, 'the first can still be steered');
+  process.kill(list[0]?.pid ?? -1, 'SIGSEGV');
+  const ended = await machine.finished();
+  assert.equal(ended.code, 1);
+  assert.match(ended.stderr, /did not end in order[^]*QEMU was ended by SIGSEGV/);
+  assert.doesNotMatch(ended.stdout, /is off/);
 });

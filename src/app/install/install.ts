@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createLog, UserError } from '#base/mod.ts';
+import { createLog, EnvironmentError, printable, UserError } from '#base/mod.ts';
 import { BasePool, type BlockDevice, type DiskSource } from '#block/mod.ts';
 import type { InstallRequest } from '#cli/mod.ts';
 import { inspectDisk, repairGeometry, type DiskReport, type Geometry } from '#disk/mod.ts';
 import { onSectors } from '#images/mod.ts';
 import { TargetServer } from '#iscsi/mod.ts';
 import { IQN_PREFIX } from '#machines/mod.ts';
-import { chooseAccel, VirtualMachine, type DriveSource, type MachineSpec } from '#vm/mod.ts';
+import { chooseAccel, VirtualMachine } from '#vm/mod.ts';
+import type { DriveSource, Ending, MachineSpec } from '#vm/mod.ts';
 import { diskFileSource } from '../disk-file-source.ts';
 import { paint, type Terminal } from '../output.ts';
 import { serveDisk, type ServedDisk } from '../served-disk.ts';
@@ -112,17 +113,31 @@ async function runMachine(
       floppies: options.floppies,
       writableFloppies: options.writableFloppies,
     });
-    const vnc = vncPort === undefined ? join(machine.folder, 'vnc.sock') : `127.0.0.1:${vncPort}`;
-    terminal.out(`${howTo(options, vnc)}\n`);
-    if (signal.aborted) return;
-    await machine.powerOn();
-    await machine.ended();
-    terminal.out('The machine is off.\n');
+    try {
+      const vnc = vncPort === undefined ? join(machine.folder, 'vnc.sock') : `127.0.0.1:${vncPort}`;
+      terminal.out(`${howTo(options, vnc)}\n`);
+      if (signal.aborted) return;
+      await machine.powerOn();
+      const ending = await machine.ended();
+      if (ending.exitCode !== 0 && !signal.aborted) throw crashed(ending);
+      terminal.out('The machine is off.\n');
+    } finally {
+      sessions.remove(name);
+    }
   } finally {
     signal.removeEventListener('abort', stop);
-    sessions.remove(name);
     await machine.stop();
   }
+}
+
+function crashed({ exitCode, signal, stderr }: Ending): EnvironmentError {
+  const how = signal === null ? `QEMU ended with ${exitCode}` : `QEMU was ended by ${signal}`;
+  const said = printable(stderr.trim(), 500);
+  return new EnvironmentError('vm-crashed', {
+    what: 'the virtual machine did not end in order, so the system on the disk may be incomplete',
+    why: said === '' ? how : `${how}: ${said}`,
+    todo: 'start it again and look at what it shows, or install anew',
+  });
 }
 
 function howTo(options: InstallOptions, vnc: string): string {

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EnvironmentError, errnoOf, UserError } from '#base/mod.ts';
 
@@ -30,15 +30,23 @@ export class InstallSessions {
   /** Throws UserError `install-running` when an installation has that name already. */
   record(session: InstallSession): void {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    if (this.list().some((s) => s.name === session.name)) {
+    // Those that died make room.
+    this.list();
+    const path = this.#path(session.name);
+    const whole = `${path}.${session.pid}`;
+    writeFileSync(whole, JSON.stringify(session), { mode: 0o600 });
+    try {
+      // Unlike a rename, a link takes no name from another that starts in the same moment.
+      linkSync(whole, path);
+    } catch (e) {
+      if (errnoOf(e) !== 'EEXIST') throw e;
       throw new UserError('conflict', 'install-running', {
         what: `an installation on "${session.name}" is running already`,
         todo: `end it first: polyboot install stop --name ${session.name}`,
       });
+    } finally {
+      rmSync(whole, { force: true });
     }
-    const path = this.#path(session.name);
-    writeFileSync(`${path}.new`, JSON.stringify(session), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
   }
 
   remove(name: string): void {
@@ -49,9 +57,9 @@ export class InstallSessions {
   list(): readonly InstallSession[] {
     const found: InstallSession[] = [];
     for (const file of this.#files()) {
-      // Written by `record` and renamed into place when whole.
-      const session = JSON.parse(readFileSync(join(this.#folder, file), 'utf8')) as InstallSession;
-      if (isAlive(session.pid)) found.push(session);
+      const session = readSession(join(this.#folder, file));
+      if (session === undefined) continue;
+      if (isAlive(session)) found.push(session);
       else this.remove(session.name);
     }
     return found;
@@ -94,13 +102,25 @@ export class InstallSessions {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Written by `record`, which gives it its name when it is whole; undefined: it ended meanwhile. */
+function readSession(file: string): InstallSession | undefined {
   try {
-    process.kill(pid, 0);
-    return true;
+    return JSON.parse(readFileSync(file, 'utf8')) as InstallSession;
   } catch (e) {
-    // EPERM: alive, and another user's.
-    return errnoOf(e) === 'EPERM';
+    if (errnoOf(e) === 'ENOENT') return undefined;
+    throw e;
+  }
+}
+
+/**
+ * Its process is QEMU with sockets in its folder. The number alone may be another's by now, or a
+ * dead process's that nobody has waited for, as in a container without an init.
+ */
+function isAlive({ pid, folder }: InstallSession): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(basename(folder));
+  } catch {
+    return false;
   }
 }
 
