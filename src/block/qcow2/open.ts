@@ -12,7 +12,7 @@ import { Engine } from './engine.ts';
 import { backingOf, has, refuseUnsupported } from './features.ts';
 import { FdFile } from './fd-file.ts';
 import { answered } from '../answered.ts';
-import { readBytes } from './file-io.ts';
+import { readBytes, syncFile } from './file-io.ts';
 import { HeadSector } from './head-sector.ts';
 import { Incompatible, decodeHeader } from './header.ts';
 import type { Header } from './header.ts';
@@ -95,6 +95,9 @@ export async function openQcow2On(
   options: Qcow2Options = {},
 ): Promise<Qcow2Device> {
   try {
+    // A writer that was killed may have left what only the page cache has, its size too: whoever
+    // sees it builds on it, so it must be there after a power cut.
+    if (options.readOnly !== true) await syncFile(file);
     const { header, layout, sector } = await readHead(file, name);
     const backing = backingFor(name, header, options.backing ?? null);
     const blockBytes = blockBytesFor(name, header, layout, backing, options.blockBytes);
