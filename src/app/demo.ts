@@ -9,7 +9,8 @@ import { VirtualMachine, type MachineSpec } from '#vm/mod.ts';
 import { parseConfig } from './config.ts';
 import { paint, stageLine, type Terminal } from './output.ts';
 import { pathsOf } from './paths.ts';
-import { addTap, DEMO_BRIDGE, inPrivateNamespace, isAlone, makeBridge } from './private-network.ts';
+import { addTap, checkPrivateNetwork, DEMO_BRIDGE } from './private-network.ts';
+import { inPrivateNamespace, isAlone, makeBridge } from './private-network.ts';
 import { BootServer } from './server.ts';
 
 export type DemoFirmware = 'bios' | 'uefi';
@@ -43,6 +44,7 @@ const END_LIMIT_MS = 10_000;
 export async function demo(options: Options): Promise<number> {
   const image = options.env[INSIDE];
   if (image !== undefined) return await demoInside(image, options);
+  await checkPrivateNetwork(process.getuid?.() === 0);
   const signal = wantsOut(options.signal);
   const folder = await mkdtemp(join(tmpdir(), 'polyboot-demo-'));
   try {

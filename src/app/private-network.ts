@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { EnvironmentError, messageOf } from '#base/mod.ts';
 
@@ -8,6 +8,34 @@ const execute = promisify(execFile);
 /** The bridge of the demonstration's network and our address on it. */
 export const DEMO_BRIDGE = 'br0';
 export const DEMO_ADDRESS = '10.77.0.1/24';
+
+const TUN = '/dev/net/tun';
+
+/**
+ * Tries what the demonstration will need, before its image is built for a minute: namespaces, and
+ * the device that taps are made with. Throws EnvironmentError `namespace`, `no-tun`.
+ */
+export async function checkPrivateNetwork(isRoot: boolean, tun = TUN): Promise<void> {
+  const [command = '', ...args] = inPrivateNamespace(['true'], isRoot);
+  try {
+    await execute(command, args);
+  } catch (cause) {
+    const what = 'this host does not let us make a private network';
+    const todo = isRoot
+      ? 'in a container, give it the right to make namespaces (docker run --privileged)'
+      : 'run as root: sudo ./polyboot demo';
+    throw new EnvironmentError('namespace', { what, why: messageOf(cause), todo }, { cause });
+  }
+  try {
+    closeSync(openSync(tun, 'r+'));
+  } catch (cause) {
+    const what = `${tun}, by which a virtual machine joins a network, cannot be opened`;
+    const todo = isRoot
+      ? 'modprobe tun; a container needs the device too (docker run --device /dev/net/tun)'
+      : 'run as root: sudo ./polyboot demo';
+    throw new EnvironmentError('no-tun', { what, why: messageOf(cause), todo }, { cause });
+  }
+}
 
 /** A network that exists only in this process's own namespace: a bridge with an address. */
 export async function makeBridge(): Promise<void> {
@@ -52,7 +80,7 @@ async function ip(...args: string[]): Promise<void> {
       {
         what: `cannot make the private network: ip ${args.join(' ')}`,
         why: messageOf(e),
-        todo: 'install iproute2; where user namespaces are forbidden, run as root',
+        todo: 'install iproute2, or run as root',
       },
       { cause: e },
     );
