@@ -139,3 +139,45 @@ test('a Node that npm cannot bring leaves nothing behind', async (t) => {
   assert.match(refused.err, /npm could not install node-linux/);
   assert.deepEqual(await host.cached(), []);
 });
+
+test('what is noted as installed is what was installed last, and nothing after a failure', async (t) => {
+  const host = await Host.make(t);
+  const installs = async (): Promise<number> =>
+    (await host.said()).filter((line) => /^npm install (?!--prefix)/.test(line)).length;
+  assert.equal((await host.start('up')).code, 0);
+  assert.equal(await installs(), 1);
+  // Another branch with other dependencies, of which one cannot be had; and back.
+  await host.lock('2');
+  await host.has('npm-fails');
+  const refused = await host.start('up');
+  assert.match(refused.err, /npm could not install the dependencies/);
+  await host.lacks('npm-fails');
+  await host.lock('1');
+  await host.said();
+  assert.equal((await host.start('up')).code, 0);
+  assert.equal(await installs(), 1, 'half of the other branch is there');
+});
+
+test('first starts at once: npm runs once, and every one waits for its end', async (t) => {
+  const host = await Host.make(t);
+  assert.equal((await host.start('up')).code, 0);
+  await host.lock('2');
+  await host.said();
+  // It fails when another is at work in the same folder, as npm itself does.
+  await host.program(
+    'bin/npm',
+    `#!/bin/sh
+echo "npm $*" >>"$FAKE/said"
+mkdir at-work || exit 1
+sleep 0.2
+rmdir at-work
+`,
+  );
+  const all = await Promise.all([host.start('up'), host.start('up'), host.start('up')]);
+  assert.deepEqual(
+    all.map((run) => run.code),
+    [0, 0, 0],
+    all.map((run) => run.err).join(''),
+  );
+  assert.equal((await host.said()).length, 1);
+});
