@@ -51,6 +51,11 @@ export class DataOut {
     return this.#room.full;
   }
 
+  /** Tasks wait for leave to ask for data. */
+  get starving(): boolean {
+    return this.#room.waited;
+  }
+
   /** After `begin`: prepares for the data; `more`: unsolicited Data-Out PDUs follow. */
   expect(task: Task, more: boolean): void {
     task.state = TaskState.RECEIVING;
@@ -93,9 +98,14 @@ export class DataOut {
     task.dataOut = new Uint8Array(wanted);
   }
 
+  /** The task asks for no more data, and what it asked for is not waited for. */
+  forget(task: Task): void {
+    if (task.askedBytes > 0 || task.thirsty) this.#room.forget(task);
+  }
+
   /** The task is over: its memory is free. */
   released(task: Task): void {
-    this.#room.forget(task);
+    this.forget(task);
     if (task.dataOut !== null) this.#gathering -= task.dataOut.length;
   }
 
@@ -146,7 +156,7 @@ export class DataOut {
 
   /** Counts data that has come. */
   skip(task: Task, lengthBytes: number): void {
-    this.#room.arrived(task, lengthBytes);
+    if (task.askedBytes > 0) this.#room.arrived(task, lengthBytes);
     task.arrivedBytes += lengthBytes;
   }
 

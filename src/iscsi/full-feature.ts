@@ -330,7 +330,7 @@ export class FullFeature implements PduSink, Lane, Turnable {
   #startWaiting(): void {
     const { taskSet } = this.session;
     if (this.#closed) return;
-    this.#dataOut.feed();
+    if (this.#dataOut.starving) this.#dataOut.feed();
     for (let next = taskSet.next(); next !== undefined; next = taskSet.next()) {
       this.#startHeld(next);
       this.wake();
@@ -381,6 +381,8 @@ export class FullFeature implements PduSink, Lane, Turnable {
     const held = (t: Task): number => (t.state === TaskState.HELD ? 0 : 1);
     const tasks = this.session.tasks.list().filter(match);
     tasks.sort((a, b) => held(a) - held(b));
+    // None of them asks for data because another one ends.
+    for (const task of tasks) this.#dataOut.forget(task);
     afterAll(tasks, this.#abort.bind(this), quiet);
     // Of these some were held, and others wait for nothing else.
     this.#startWaiting();

@@ -133,6 +133,27 @@ test('data that was asked for and will not come does not keep others waiting', a
   await device.release();
 });
 
+test('a reset asks for no data of those that it ends', async () => {
+  const { bench, device } = gated();
+  const i = await entered(bench);
+  write(i, 60);
+  for (let n = 0; n < 32; n++) write(i, n, 0);
+  assert.ok(takeR2ts(i).length < 32);
+  const common = { immediate: true, lun: 0, cmdSn: i.cmdSn, expStatSn: 0, refCmdSn: 0 };
+  i.send(
+    encodeTaskManagementRequest({
+      ...common,
+      function: TaskFunction.LOGICAL_UNIT_RESET,
+      initiatorTaskTag: 5000,
+      referencedTaskTag: NO_TAG,
+      expDataSn: 0,
+    }),
+  );
+  await device.release();
+  assert.deepEqual(takeR2ts(i), []);
+  assert.equal(opcodeOf(await i.next()), Opcode.TASK_MANAGEMENT_RESPONSE);
+});
+
 test('many initiators of a disk that takes nothing: each has a share, none has the memory', async () => {
   const { bench, device } = gated();
   const all: TestInitiator[] = [];

@@ -27,6 +27,11 @@ export class WriteRoom {
     return this.#heldBytes > COLD_WRITE_BYTES_MAX || coldWriteBytes > COLD_WRITES_BYTES_MAX;
   }
 
+  /** Whether anybody waits for `next`. */
+  get waited(): boolean {
+    return this.#waiting.length > 0;
+  }
+
   /** `bytes` more are held until the device answers, or fewer. */
   hold(bytes: number): void {
     this.#heldBytes += bytes;
