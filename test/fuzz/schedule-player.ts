@@ -12,47 +12,28 @@ import { readWrite } from '#iscsi/testing/disk.ts';
 import { NO_TAG } from '#iscsi/testing/initiator.ts';
 import type { TestInitiator } from '#iscsi/testing/initiator.ts';
 import type { Dice } from './dice.ts';
+import type { Agreed } from './schedule-login.ts';
+import { BLOCK_BYTES, DISK_BLOCKS, World } from './schedule-world.ts';
+import type { Play } from './schedule-world.ts';
 
 const { Opcode, TaskFunction } = pdus;
-const BLOCK_BYTES = 512;
-const DISK_BLOCKS = 8000;
 const BLOCKS_MAX = 20;
 const IMMEDIATE_MAX = 20;
 /** UNTAGGED, SIMPLE (mostly), ORDERED, HEAD OF QUEUE. */
 const ATTRIBUTES = [0, 1, 1, 1, 2, 3];
 
-/** What the login agreed on. */
-export type Agreed = {
-  readonly immediateData: boolean;
-  readonly initialR2t: boolean;
-  readonly firstBurstBytes: number;
-  readonly maxBurstBytes: number;
-};
-
-type Play = {
-  readonly tag: number;
-  readonly write: boolean;
-  readonly offset: number;
-  readonly data: Buffer;
-  readonly got: Buffer[];
-  /** Bytes sent without being asked for, and whether more of them come. */
-  sent: number;
-  more: boolean;
-  outSn: number;
-  inSn: number;
-  aborted: boolean;
-};
-
 export class SchedulePlayer {
   /** The disk may fail: then a command may end with CHECK CONDITION. */
   failing = false;
+  /** Commands that ended with GOOD. */
+  good = 0;
+  readonly world: World;
   readonly #i: TestInitiator;
   readonly #device: GateDevice;
   readonly #dice: Dice;
   readonly #agreed: Agreed;
-  readonly #model: Buffer;
   readonly #plays = new Map<number, Play>();
-  readonly #aborts = new Map<number, readonly number[]>();
+  readonly #aborts = new Map<number, readonly Play[]>();
   #r2ts: R2t[] = [];
   #statSn: number;
   #maxCmdSn: number;
@@ -65,6 +46,7 @@ export class SchedulePlayer {
       readonly agreed: Agreed;
       readonly statSn: number;
       readonly maxCmdSn: number;
+      readonly world?: World;
     },
   ) {
     this.#i = i;
@@ -73,7 +55,7 @@ export class SchedulePlayer {
     this.#agreed = options.agreed;
     this.#statSn = options.statSn;
     this.#maxCmdSn = options.maxCmdSn;
-    this.#model = Buffer.alloc(DISK_BLOCKS * BLOCK_BYTES);
+    this.world = options.world ?? new World();
   }
 
   /** Something is not answered yet. */
@@ -98,13 +80,10 @@ export class SchedulePlayer {
   look(): void {
     if (this.#i.stalled) return;
     assert.ok(!this.#i.closed, 'the target hangs up on nobody');
-    for (const pdu of this.#i.received.splice(0)) this.#take(pdu);
-  }
-
-  /** The disk is what the answers said. */
-  check(): void {
-    const stored = Buffer.from(this.#device.content(0, this.#model.length));
-    assert.ok(stored.equals(this.#model));
+    // Whoever is told of an end may look again.
+    for (let pdu = this.#i.received.shift(); pdu !== undefined; pdu = this.#i.received.shift()) {
+      this.#take(pdu);
+    }
   }
 
   #command(): void {
@@ -114,18 +93,35 @@ export class SchedulePlayer {
     const lba = dice.roll(DISK_BLOCKS - count);
     const offset = lba * BLOCK_BYTES;
     const data = Buffer.from(dice.bytes(count * BLOCK_BYTES));
-    for (const other of this.#plays.values()) {
-      const apart =
-        other.offset + other.data.length <= offset || offset + data.length <= other.offset;
-      if (!apart) return;
-    }
-    const write = dice.once(2);
+    if (this.world.overlaps(offset, data.length)) return;
+    this.#begin(dice.once(2), lba, offset, data);
+  }
+
+  #begin(write: boolean, lba: number, offset: number, data: Buffer): void {
+    const count = data.length / BLOCK_BYTES;
+    this.#issue(readWrite(write ? 'write' : 'read', lba, count), { write, offset, data }, null);
+  }
+
+  /** A command beside reads and writes, which sends `data`; false: there is no room for it. */
+  send(cdb: readonly number[], data: Buffer, ended: NonNullable<Play['ended']>): boolean {
+    if (((this.#maxCmdSn - this.#i.cmdSn) | 0) < 0) return false;
+    this.#issue(cdb, { write: true, offset: 0, data }, ended);
+    return true;
+  }
+
+  #issue(
+    cdb: readonly number[],
+    what: Pick<Play, 'write' | 'offset' | 'data'>,
+    ended: Play['ended'],
+  ): void {
+    const dice = this.#dice;
+    const { write, data } = what;
     const early = write ? Math.min(this.#agreed.firstBurstBytes, data.length) : 0;
     const sent = this.#agreed.immediateData ? dice.pick([0, early, dice.roll(early + 1)]) : 0;
     const more = !this.#agreed.initialR2t && sent < early && dice.once(2);
     const immediate = dice.once(12) && this.#plays.size < IMMEDIATE_MAX;
     const { cmdSn } = this.#i;
-    const pdu = this.#i.commandPdu(readWrite(write ? 'write' : 'read', lba, count), {
+    const pdu = this.#i.commandPdu(cdb, {
       write,
       read: !write,
       attribute: dice.pick(ATTRIBUTES),
@@ -136,8 +132,10 @@ export class SchedulePlayer {
     });
     this.#i.cmdSn = immediate ? cmdSn : (cmdSn + 1) >>> 0;
     const tag = pdu.initiatorTaskTag;
-    const fresh = { got: [], outSn: 0, inSn: 0, aborted: false };
-    this.#plays.set(tag, { tag, write, offset, data, sent, more, ...fresh });
+    const fresh = { got: [], outSn: 0, inSn: 0, aborted: false, owner: this };
+    const play = { tag, ...what, sent, more, ended, ...fresh };
+    this.#plays.set(tag, play);
+    this.world.plays.add(play);
     this.#send(pdus.encodeScsiCommand(pdu));
   }
 
@@ -195,19 +193,24 @@ export class SchedulePlayer {
     const living = [...this.#plays.values()].filter((each) => !each.aborted);
     if (living.length === 0) return;
     const one = this.#dice.pick(living);
-    const all = this.#dice.once(6);
-    const victims = all ? living : [one];
+    if (!this.#dice.once(6)) return this.manage(TaskFunction.ABORT_TASK, [one]);
+    // One task set for each session: they mean the same.
+    const { ABORT_TASK_SET, CLEAR_TASK_SET } = TaskFunction;
+    return this.manage(this.#dice.pick([ABORT_TASK_SET, CLEAR_TASK_SET]), living);
+  }
+
+  /** Task management that ends `victims`, of whatever session. */
+  manage(taskFunction: number, victims: readonly Play[]): void {
     for (const each of victims) each.aborted = true;
     const initiatorTaskTag = this.#i.nextTag();
-    const tags = victims.map((each) => each.tag);
-    this.#aborts.set(initiatorTaskTag, tags);
+    this.#aborts.set(initiatorTaskTag, victims);
     this.#i.send(
       pdus.encodeTaskManagementRequest({
         immediate: true,
-        function: all ? TaskFunction.ABORT_TASK_SET : TaskFunction.ABORT_TASK,
+        function: taskFunction,
         lun: 0,
         initiatorTaskTag,
-        referencedTaskTag: one.tag,
+        referencedTaskTag: victims[0]?.tag ?? NO_TAG,
         cmdSn: this.#i.cmdSn,
         expStatSn: 0,
         refCmdSn: 0,
@@ -276,7 +279,8 @@ export class SchedulePlayer {
       case Opcode.SCSI_RESPONSE: {
         const response = pdus.decodeScsiResponse(pdu);
         this.#answered(response);
-        return this.#ended(this.#known(response.initiatorTaskTag), response.status);
+        const play = this.#known(response.initiatorTaskTag);
+        return this.#ended(play, response.status, response.sense);
       }
       case Opcode.TASK_MANAGEMENT_RESPONSE: {
         const response = pdus.decodeTaskManagementResponse(pdu);
@@ -306,7 +310,7 @@ export class SchedulePlayer {
     play.got.push(Buffer.from(part.data));
     if (!part.hasStatus) return this.#window(part.maxCmdSn);
     this.#answered(part);
-    return this.#ended(play, part.status);
+    return this.#ended(play, part.status, pdus.NO_BYTES);
   }
 
   /** StatSN without gaps, and a window that never shrinks. */
@@ -327,33 +331,63 @@ export class SchedulePlayer {
     return play;
   }
 
-  #ended(play: Play, status: number): void {
-    this.#plays.delete(play.tag);
-    if (status !== 0) {
+  #ended(play: Play, status: number, sense: Uint8Array): void {
+    this.#forget(play);
+    if (status === 0) this.good += 1;
+    if (play.ended !== null) {
+      play.ended(status, sense);
+    } else if (status !== 0) {
+      // Never begun: then it changed nothing.
+      if (this.world.excuse(status, sense)) return;
       assert.ok(this.failing && status === 2, `status ${status}`);
-      this.#unknown(play);
+      this.world.unknown(play, this.#device);
     } else if (play.write) {
-      play.data.copy(this.#model, play.offset);
+      play.data.copy(this.world.model, play.offset);
     } else {
-      const expected = this.#model.subarray(play.offset, play.offset + play.data.length);
+      const { model } = this.world;
+      const expected = model.subarray(play.offset, play.offset + play.data.length);
       assert.ok(Buffer.concat(play.got).equals(expected), 'what was read');
     }
   }
 
   /** From here on nothing of what was aborted is answered, nor does it change the disk. */
   #abortEnded(tag: number): void {
-    for (const each of this.#aborts.get(tag) ?? assert.fail('an abort of ours')) {
-      const play = this.#plays.get(each);
-      if (play === undefined) continue;
-      this.#plays.delete(each);
-      this.#unknown(play);
-    }
+    const victims = this.#aborts.get(tag) ?? assert.fail('an abort of ours');
     this.#aborts.delete(tag);
+    // Of those of a session that is over meanwhile there is nothing to see.
+    for (const play of victims) {
+      if (play.owner !== this && this.world.plays.has(play)) play.owner.lookAll();
+    }
+    for (const play of victims) play.owner.giveUp(play);
   }
 
-  /** A write that did not end well may have come to the disk in part. */
-  #unknown(play: Play): void {
-    if (!play.write) return;
-    this.#model.set(this.#device.content(play.offset, play.data.length), play.offset);
+  /** Takes what came, also what the peer did not take yet. */
+  lookAll(): void {
+    this.#i.unstall();
+    this.look();
+  }
+
+  /** It will not be answered, and does nothing any more. */
+  giveUp(play: Play): void {
+    if (!this.world.plays.has(play)) return;
+    this.#forget(play);
+    this.world.unknown(play, this.#device);
+  }
+
+  /** The session is gone: nothing of it does anything any more. */
+  giveUpAll(): void {
+    for (const play of this.#plays.values()) this.giveUp(play);
+    this.#aborts.clear();
+  }
+
+  /** What is not answered, and the target knows nothing of, was ended by others. */
+  sweep(known: (tag: number) => boolean): void {
+    this.lookAll();
+    for (const play of this.#plays.values()) if (!known(play.tag)) this.giveUp(play);
+  }
+
+  #forget(play: Play): void {
+    this.#plays.delete(play.tag);
+    this.world.plays.delete(play);
   }
 }

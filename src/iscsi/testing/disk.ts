@@ -2,6 +2,7 @@ import { MemoryDevice } from '#block/mod.ts';
 import type { BlockDevice } from '#block/mod.ts';
 import { FakeClock } from '#base/mod.ts';
 import { LogicalUnit, LogicalUnitSet } from '#scsi/mod.ts';
+import type { UnitOptions } from '#scsi/mod.ts';
 import type { TargetEvent } from '../events.ts';
 import type { ExportConfig } from '../policy.ts';
 import { TargetServer } from '../server.ts';
@@ -20,7 +21,10 @@ export type Bench = {
 };
 
 /** One unit on a device, as a target. */
-export function unitsOf(device: BlockDevice): LogicalUnitSet {
+export function unitsOf(
+  device: BlockDevice,
+  abortTasks?: NonNullable<UnitOptions['abortTasks']>,
+): LogicalUnitSet {
   const units = new LogicalUnitSet({ targetName: TEST_TARGET });
   const identity = {
     vendor: 'POLYBOOT',
@@ -29,7 +33,10 @@ export function unitsOf(device: BlockDevice): LogicalUnitSet {
     serial: 'test-0',
     naa: '3000000000000001',
   };
-  units.add(0, new LogicalUnit({ device, identity }));
+  units.add(
+    0,
+    new LogicalUnit({ device, identity, ...(abortTasks === undefined ? {} : { abortTasks }) }),
+  );
   return units;
 }
 
@@ -39,6 +46,8 @@ export function testServer(
     readonly device?: BlockDevice;
     readonly config?: Partial<ExportConfig>;
     readonly server?: TargetServerOptions;
+    /** The unit has PREEMPT AND ABORT. */
+    readonly aborts?: boolean;
   } = {},
 ): Bench {
   const clock = new FakeClock();
@@ -53,7 +62,8 @@ export function testServer(
     ...options.server,
   });
   const device = options.device ?? new MemoryDevice({ sizeBytes: TEST_DISK_BYTES });
-  const units = unitsOf(device);
+  const aborts = options.aborts === true;
+  const units = unitsOf(device, aborts ? (nexus) => server.abortTasksOf(nexus, 0) : undefined);
   server.addExport({ iqn: TEST_TARGET, access: 'any', takeover: false, ...options.config }, units);
   return { server, clock, events, device, units };
 }
