@@ -18,7 +18,10 @@ test('every folder of loaders is served, the first that has the file; links to e
   const builds = folder('builds', { 'undionly.kpxe': 'first' });
   symlinkSync(join(boot, 'ipxe.efi'), join(builds, 'ipxe.efi'));
   const own = folder('own', { 'custom.efi': 'own', 'undionly.kpxe': 'second' });
-  const loaders = new LoaderFolders([join(root, 'missing'), builds, own]);
+  // A link to itself is one that cannot be looked into, for root too.
+  const loop = join(root, 'loop');
+  symlinkSync(loop, loop);
+  const loaders = new LoaderFolders([join(root, 'missing'), loop, builds, own]);
   try {
     const read = async (name: string): Promise<string> => {
       const file: TftpFile = await loaders.open(name);

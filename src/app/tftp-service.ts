@@ -69,7 +69,7 @@ export class LoaderFolders implements TftpFiles {
   constructor(folders: readonly string[]) {
     const { found } = findLoaders(folders);
     // Also one without any build that we know by name: a machine may name its own file in it.
-    const present = folders.filter((f) => statSync(f, { throwIfNoEntry: false })?.isDirectory());
+    const present = folders.filter((f) => isFolder(f));
     this.#folders = new FolderFiles(present);
     for (const loader of found) {
       if (present.includes(loader.root)) continue;
@@ -86,5 +86,14 @@ export class LoaderFolders implements TftpFiles {
   close(): void {
     this.#folders.close();
     for (const { files } of this.#linked.values()) files.close();
+  }
+}
+
+/** Also false for one that we may not look into. */
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
   }
 }

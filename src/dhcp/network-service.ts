@@ -1,5 +1,5 @@
 import { formatIpv4, parseIpv4, type Cancel, type Clock, Counters } from '#base/mod.ts';
-import { type Log, messageOf } from '#base/mod.ts';
+import { errnoOf, type Log, messageOf } from '#base/mod.ts';
 import { type Peer, UdpSocket } from '#net/mod.ts';
 import { forgetNeighbour, setNeighbour } from '#os/mod.ts';
 import { askBy, ConflictProber, readArpTable } from './conflict.ts';
@@ -244,12 +244,14 @@ export class NetworkService {
     }
   }
 
-  /** Takes an ARP entry out; false without the right to do so. */
+  /** Takes an ARP entry out; false where it stays, such as without the right to do so. */
   #forget(address: string): boolean {
     try {
       forgetNeighbour(this.#options.site.config.interface, address);
       return true;
     } catch (e) {
+      // It went by itself meanwhile.
+      if (errnoOf(e) === 'ENXIO') return true;
       this.#options.log.debug({ error: messageOf(e) }, 'an ARP entry cannot be taken out');
       return false;
     }
