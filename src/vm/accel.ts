@@ -2,7 +2,7 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { EnvironmentError, messageOf, silentLog, type Log } from '#base/mod.ts';
+import { EnvironmentError, errnoOf, messageOf, silentLog, type Log } from '#base/mod.ts';
 import { VirtualMachine } from './machine.ts';
 import type { Accel } from './spec.ts';
 
@@ -40,8 +40,13 @@ export async function chooseAccel(host: AccelHost = accelHost()): Promise<AccelC
     failure === undefined
       ? { accel: 'kvm', reason: 'KVM booted a test sector' }
       : { accel: 'tcg', reason: `KVM did not boot a test sector: ${failure}` };
-  await mkdir(dirname(host.cacheFile), { recursive: true });
-  await writeFile(host.cacheFile, `${JSON.stringify({ bootId, choice })}\n`);
+  try {
+    await mkdir(dirname(host.cacheFile), { recursive: true });
+    await writeFile(host.cacheFile, `${JSON.stringify({ bootId, choice })}\n`);
+  } catch (e) {
+    // A home that cannot be written, or a full disk: it is found out again the next time.
+    if (errnoOf(e) === undefined) throw e;
+  }
   return choice;
 }
 

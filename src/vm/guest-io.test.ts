@@ -117,6 +117,11 @@ suite('accelerator', () => {
     assert.deepEqual(await chooseAccel(host), choice);
   });
 
+  test('a home that cannot be written costs the memory of it, not the machine', async (t) => {
+    const { host } = await hostOf(t, { cacheFile: '/dev/null/accel.json' });
+    assert.equal((await chooseAccel(host)).accel, 'kvm');
+  });
+
   test('a damaged cache counts as none', async (t) => {
     const { host, probes } = await hostOf(t, {});
     await chooseAccel(host);
