@@ -64,7 +64,20 @@ export function hostSources(root = '/'): AptSource[] {
     ...parseOneLine(list),
     ...files.filter((f) => f.endsWith('.list')).flatMap((f) => parseOneLine(readIfThere(f))),
     ...files.filter((f) => f.endsWith('.sources')).flatMap((f) => parseDeb822(readIfThere(f))),
-  ];
+  ].map((source) => ({ ...source, uri: firstMirror(source.uri, root) }));
+}
+
+/**
+ * The first of a list of mirrors in a file of this host (apt-transport-mirror(1)), as Debian's own
+ * images for clouds name theirs; any other address as it is.
+ */
+function firstMirror(uri: string, root: string): string {
+  const list = /^mirror\+file:(?:\/\/)?(\/.*)$/.exec(uri)?.[1];
+  if (list === undefined) return uri;
+  const words = readIfThere(join(root, list))
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim().split(/\s+/)[0] ?? '');
+  return words.find((word) => word !== '') ?? uri;
 }
 
 /** Codenames whose archives we recognise among others (node, docker …) by their suites. */

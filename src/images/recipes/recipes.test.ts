@@ -69,6 +69,25 @@ test("apt: only Debian's own archives are used, aimed at the release that is bui
   assert.throws(() => debLines([], 'bookworm'), { code: 'no-mirror' });
 });
 
+test('apt: the list of mirrors of a cloud image', () => {
+  const root = mkdtempSync(join(tmpdir(), 'polyboot-apt-'));
+  try {
+    for (const folder of ['sources.list.d', 'mirrors']) {
+      mkdirSync(join(root, 'etc/apt', folder), { recursive: true });
+    }
+    const uri = 'mirror+file:///etc/apt/mirrors/debian.list';
+    const stanza = `Types: deb\nURIs: ${uri}\nSuites: bookworm\nComponents: main\n`;
+    writeFileSync(join(root, 'etc/apt/sources.list.d/debian.sources'), stanza);
+    const mirrors =
+      '# near first\nhttps://near.example/debian\tpriority:1\nhttps://far.example/d\n';
+    writeFileSync(join(root, 'etc/apt/mirrors/debian.list'), mirrors);
+    const near = ['deb https://near.example/debian trixie main'];
+    assert.deepEqual(debLines(hostSources(root), 'trixie'), near);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
 test('apt: the files of a host, in both formats and places', () => {
   const root = mkdtempSync(join(tmpdir(), 'polyboot-apt-'));
   try {
