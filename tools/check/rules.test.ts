@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { need } from '../../test/lab/need.ts';
 import { LAYERS } from './imports.ts';
 import { checkTree } from './rules.ts';
 import { readTree, type SourceFile } from './tree.ts';
@@ -44,4 +49,21 @@ test('the checker sees the whole tree and every folder of it has a layer', async
   );
   for (const folder of folders)
     assert.ok(LAYERS[folder] !== undefined, `src/${folder} has no layer`);
+});
+
+test('a checkout of another owner is read too', async (t) => {
+  if (!need(t, { root: true, tools: ['git'] })) return;
+  const root = mkdtempSync(join(tmpdir(), 'polyboot-tree-'));
+  t.after(() => {
+    rmSync(root, { recursive: true });
+  });
+  mkdirSync(join(root, 'src'));
+  writeFileSync(join(root, 'src/a.ts'), '');
+  execFileSync('git', ['init', '-q'], { cwd: root });
+  execFileSync('git', ['add', '.'], { cwd: root });
+  for (const path of ['', '.git', 'src']) chownSync(join(root, path), 12345, 12345);
+  assert.deepEqual(
+    (await readTree(root)).map((f) => f.path),
+    ['src/a.ts'],
+  );
 });
