@@ -154,8 +154,8 @@ async function boot(image: string, folder: string, options: Options): Promise<nu
 async function startServer(folder: string, env: Options['env']): Promise<BootServer> {
   const config = parseConfig(
     `networks: [{ interface: ${DEMO_BRIDGE}, dhcp: server, pool: 10.77.0.100-200 }]
-state: ${join(folder, 'state')}
-admin: { socket: ${join(folder, 'admin.sock')} }
+state: ${JSON.stringify(join(folder, 'state'))}
+admin: { socket: ${JSON.stringify(join(folder, 'admin.sock'))} }
 log: ${env['POLYBOOT_LOG'] ?? 'silent'}
 `,
     'the demonstration',

@@ -19,7 +19,7 @@ async function start(
   t: TestContext,
   ...args: string[]
 ): Promise<{ folder: string; demo: Running }> {
-  const folder = await mkdtemp(join(tmpdir(), 'polyboot-try-'));
+  const folder = await mkdtemp(join(tmpdir(), 'polyboot try, #: '));
   // A group of its own, as a terminal's foreground is one: Ctrl-C reaches all of it.
   const demo = new Running(process.execPath, [MAIN, 'demo', ...args], {
     env: { ...process.env, TMPDIR: folder },
