@@ -16,3 +16,11 @@ test('an empty XDG variable is none, and a relative one is ignored', () => {
   assert.equal(pathsOf(config, env, false).state, '/d/polyboot');
   assert.equal(defaultSocket(env, false), '/r/polyboot/admin.sock');
 });
+
+test('an empty HOME is none: nothing is kept in whatever folder the command was typed in', () => {
+  const config = parseConfig('', '');
+  for (const env of [{}, { HOME: '' }]) {
+    assert.equal(cacheFolder(env), '/var/.cache/polyboot');
+    assert.equal(pathsOf(config, env, false).state, '/.local/share/polyboot');
+  }
+});

@@ -23,7 +23,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * What decides the folders: the settings, else the user's own place, else the system's for root.
  */
 export function pathsOf(config: Config, env: Environment, isRoot: boolean): Paths {
-  const data = xdg(env, 'XDG_DATA_HOME') ?? join(env['HOME'] ?? '/', '.local/share');
+  const data = xdg(env, 'XDG_DATA_HOME') ?? join(xdg(env, 'HOME') ?? '/', '.local/share');
   const state = config.state ?? (isRoot ? '/var/lib/polyboot' : join(data, 'polyboot'));
   return {
     state,
@@ -40,7 +40,7 @@ export function pathsOf(config: Config, env: Environment, isRoot: boolean): Path
 
 /** What can be deleted at any time: downloaded packages, answers of slow probes. */
 export function cacheFolder(env: Environment): string {
-  const parent = xdg(env, 'XDG_CACHE_HOME') ?? join(env['HOME'] ?? '/var', '.cache');
+  const parent = xdg(env, 'XDG_CACHE_HOME') ?? join(xdg(env, 'HOME') ?? '/var', '.cache');
   return join(parent, 'polyboot');
 }
 
