@@ -36,7 +36,7 @@ test('a typing error is no success', async () => {
 
 test('it can be started from anywhere', async () => {
   const { code, out } = await node([MAIN, 'tools/check/rules'], tmpdir());
-  assert.match(out, /\n3 passed, 0 failed, 0 skipped\n$/);
+  assert.match(out, /\n[1-9]\d* passed, 0 failed, \d+ skipped\n$/);
   assert.equal(code, 0);
 });
 
