@@ -47,6 +47,22 @@ function up({ lab }: Bench, config: string): Running {
   return lab.start(process.execPath, [MAIN, 'up', '--config', config]);
 }
 
+/** The environment of commands that are for the server in this folder. */
+function envOf({ folder }: Bench): NodeJS.ProcessEnv {
+  return { ...process.env, POLYBOOT_SOCKET: join(folder, 'admin.sock') };
+}
+
+/** A command to the server that runs; throws when it fails. */
+async function cli(b: Bench, ...args: string[]): Promise<string> {
+  return await run(process.execPath, [MAIN, ...args], { env: envOf(b) });
+}
+
+/** Adds the machine p4 with the disk "dos". */
+async function addPentium(b: Bench): Promise<void> {
+  await cli(b, 'image', 'create', 'dos', '--preset', 'dos', '--size', '504M');
+  await cli(b, 'machine', 'add', 'p4', '--mac', '52:54:00:00:00:04', '--drive', 'dos');
+}
+
 /** Expects it not to start: exit code 1, and nothing left listening but what was there (`not`). */
 async function refused(b: Bench, config: string, not = /^$/): Promise<Finished> {
   const result = await up(b, config).finished();
@@ -98,17 +114,16 @@ bench('up: serves, answers commands, and ends cleanly on SIGTERM', async (b) => 
   const config = await configure(b, SERVER);
   const server = up(b, config);
   await server.waitFor(/^ready/m);
-  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
-  const cli = (...args: string[]): Promise<string> =>
-    run(process.execPath, [MAIN, ...args], { env });
-  await cli('image', 'create', 'dos', '--preset', 'dos', '--size', '504M');
-  await cli('machine', 'add', 'p4', '--mac', '52:54:00:00:00:04', '--drive', 'dos');
-  const status = JSON.parse(await cli('status', '--json')) as { machines: number; images: number };
+  await addPentium(b);
+  const status = JSON.parse(await cli(b, 'status', '--json')) as {
+    machines: number;
+    images: number;
+  };
   assert.deepEqual([status.machines, status.images], [1, 1]);
   const other = new Running(
     process.execPath,
     [MAIN, 'machine', 'add', 'p5', '--mac', '52:54:00:00:00:05', '--drive', 'dos'],
-    { env },
+    { env: envOf(b) },
   );
   const refusal = await other.finished();
   assert.equal(refusal.code, 1);
@@ -140,11 +155,7 @@ bench('up: ends in time when neither a disk nor a file is let go of', async (b) 
   const config = await configure(b, SERVER);
   const server = up(b, config);
   await server.waitFor(/^ready/m);
-  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
-  const cli = (...args: string[]): Promise<string> =>
-    run(process.execPath, [MAIN, ...args], { env });
-  await cli('image', 'create', 'dos', '--preset', 'dos', '--size', '504M');
-  await cli('machine', 'add', 'p4', '--mac', '52:54:00:00:00:04', '--drive', 'dos');
+  await addPentium(b);
   await endsInTime(b, config, server, async () => {
     const who = [b.lab.ip, 'iqn.2026-11.org.polyboot:p4'];
     await b.lab.start(process.execPath, ['-e', DEAF, ...who]).waitFor(/login 0$/m);
@@ -154,16 +165,13 @@ bench('up: ends in time when neither a disk nor a file is let go of', async (b) 
 
 bench('up: what was set is there after kill -9', async (b) => {
   const config = await configure(b, SERVER);
-  const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
   const first = up(b, config);
   await first.waitFor(/^ready/m);
-  await run(process.execPath, [MAIN, 'machine', 'add', 'p4', '--mac', '52:54:00:00:00:04'], {
-    env,
-  });
+  await cli(b, 'machine', 'add', 'p4', '--mac', '52:54:00:00:00:04');
   await first.stop('SIGKILL');
   const second = up(b, config);
   await second.waitFor(/^ready/m);
-  const list = await run(process.execPath, [MAIN, 'machine', 'list', '--json'], { env });
+  const list = await cli(b, 'machine', 'list', '--json');
   assert.match(list, /"p4"/);
 });
 
@@ -272,17 +280,16 @@ for (const networks of [PROXY, SERVER]) {
     await server.waitFor(/^ready/m);
     if (dhcp === 'proxy') await server.waitFor(/nobody gives addresses on br0/);
     assert.doesNotMatch(server.output, /another proxyDHCP/);
-    const env = { ...process.env, POLYBOOT_SOCKET: join(b.folder, 'admin.sock') };
     const doctor = await b.lab
-      .start(process.execPath, [MAIN, 'doctor', '--config', config], { env })
+      .start(process.execPath, [MAIN, 'doctor', '--config', config], { env: envOf(b) })
       .finished();
     assert.equal(doctor.code, 0, doctor.stdout);
     assert.doesNotMatch(doctor.stdout, /answers (there|DHCP on br0 too)|another proxyDHCP/);
     const nobody = dhcp === 'server' ? /nobody else answers DHCP on br0/ : /nobody gives addresses/;
     assert.match(doctor.stdout, nobody);
-    const { services } = JSON.parse(
-      await run(process.execPath, [MAIN, 'status', '--json'], { env }),
-    ) as { services: { name: string; counters: Record<string, number> }[] };
+    const { services } = JSON.parse(await cli(b, 'status', '--json')) as {
+      services: { name: string; counters: Record<string, number> }[];
+    };
     const counters = services.find((s) => s.name === 'dhcp br0')?.counters;
     assert.equal(counters?.['sent'], 0, 'no answer, and no machine in the timeline');
     assert.ok((counters['not-for-us'] ?? 0) > 0, 'though it was heard');
