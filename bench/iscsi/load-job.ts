@@ -53,12 +53,7 @@ export function startLoad(job: LoadJob): Running {
   return new Running(process.execPath, [script, JSON.stringify(job)]);
 }
 
-/** Runs a load to its end; throws with what it said when it failed. */
-export async function runLoad(job: LoadJob): Promise<LoadResult> {
-  return loadResult(startLoad(job));
-}
-
-/** What a load process measured. */
+/** What a load process measured, when it has ended; throws with what it said when it failed. */
 export async function loadResult(load: Running): Promise<LoadResult> {
   load.child.stdin?.end();
   const { code, stdout, stderr } = await load.finished();
@@ -74,7 +69,9 @@ export async function runLoads(
   processes: number,
 ): Promise<{ readonly perSecond: number; readonly total: number; readonly failures: number }> {
   const part: LoadJob = { ...job, sessions: Math.ceil(job.sessions / processes) };
-  const results = await Promise.all(Array.from({ length: processes }, () => runLoad(part)));
+  const results = await Promise.all(
+    Array.from({ length: processes }, () => loadResult(startLoad(part))),
+  );
   return {
     perSecond: results.reduce((sum, r) => sum + r.operations / r.seconds, 0),
     total: results.reduce((sum, r) => sum + r.total, 0),

@@ -1,7 +1,8 @@
 /** A classroom is switched on: everybody reads the same image at once. */
+import { cpuSeconds } from '../iscsi/cpu-seconds.ts';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MIB, cpuSeconds, helper, makeFile, median, startOurs, startPeer } from './parts.ts';
+import { MIB, helper, makeFile, median, startOurs, startPeer } from './parts.ts';
 import type { Bench, Contender } from './parts.ts';
 import type { StormJob } from './storm.ts';
 

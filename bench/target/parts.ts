@@ -11,8 +11,6 @@ import type { Look, Ready, ServerJob } from './server.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * 1024;
-/** Of the kernel, for utime and stime in /proc. */
-const TICKS_PER_SECOND = 100;
 const TGT_PORT = 13_994;
 /** The generator's session names repeat beyond this many in one process. */
 const SESSIONS_PER_PROCESS = 64;
@@ -51,13 +49,6 @@ export async function makeFile(path: string, lengthBytes: number): Promise<void>
 /** Takes a file out of the page cache. */
 export async function dropCache(path: string): Promise<void> {
   await run('dd', [`if=${path}`, 'iflag=nocache', 'count=0']);
-}
-
-/** User and system time of a process so far. */
-export async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 /** Resident memory of a process, MiB. */

@@ -1,8 +1,9 @@
 /** What sessions cost: processor time, memory, and those that only sit there. */
+import { cpuSeconds } from '../iscsi/cpu-seconds.ts';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RANDOM_READS } from '../iscsi/load-job.ts';
-import { MIB, cpuSeconds, helper, load, makeFile, median } from './parts.ts';
+import { MIB, helper, load, makeFile, median } from './parts.ts';
 import { residentMib, startOurs, startPeer } from './parts.ts';
 import type { Bench, Contender } from './parts.ts';
 import type { CrowdJob } from './crowd.ts';
